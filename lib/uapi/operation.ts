@@ -23,12 +23,7 @@ interface Common {
 }
 
 /** Requests without an argument. */
-export type PlainOp =
-  | 'close'
-  | 'setOwner'
-  | 'resetOwner'
-  | 'suspend'
-  | 'resume';
+export type PlainOp = 'close' | 'setOwner' | 'resetOwner' | 'suspend' | 'resume';
 
 /** Requests that read one number. */
 export type GetterOp =
@@ -53,7 +48,12 @@ export type VringGetterOp =
   | 'getVringBusyloopTimeout';
 
 /** Requests that set one number of a queue. */
-export type VringSetterOp = 'setVringNum' | 'setVringBase' | 'setVringEnable' | 'setVringEndian' | 'setVringBusyloopTimeout';
+export type VringSetterOp =
+  | 'setVringNum'
+  | 'setVringBase'
+  | 'setVringEnable'
+  | 'setVringEndian'
+  | 'setVringBusyloopTimeout';
 
 /** Requests that bind a file descriptor to a queue; -1 unbinds. */
 export type VringFdOp = 'setVringKick' | 'setVringCall' | 'setVringErr';
@@ -66,7 +66,13 @@ export type Operation = Common &
     | { readonly op: VringGetterOp; readonly index: number }
     | { readonly op: VringSetterOp; readonly index: number; readonly num: number }
     | { readonly op: VringFdOp; readonly index: number; readonly fd: number }
-    | { readonly op: 'setVringAddr'; readonly index: number; readonly desc: number; readonly avail: number; readonly used: number }
+    | {
+        readonly op: 'setVringAddr';
+        readonly index: number;
+        readonly desc: number;
+        readonly avail: number;
+        readonly used: number;
+      }
     | { readonly op: 'setFeatures'; readonly features: bigint }
     | { readonly op: 'setBackendFeatures'; readonly features: bigint }
     | { readonly op: 'setStatus'; readonly status: number }
@@ -110,6 +116,8 @@ export interface OperationResult {
   /** 0, or the kernel's errno (positive). 71 (EPROTO) when `expect` did not hold. */
   readonly errno: number;
   readonly value: OperationValue;
+  /** When the system call began, in milliseconds of CLOCK_MONOTONIC (the clock of `process.hrtime`); 0 when it did not run. */
+  readonly started_ms: number;
   /** Time of the one system call, in milliseconds. */
   readonly duration_ms: number;
 }
