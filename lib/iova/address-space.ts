@@ -1,0 +1,81 @@
+/**
+ * One address space (ASID) of a device: a mirror of what vhost-vdpa's IOTLB holds, and the planner that changes it.
+ *
+ * The kernel's IOTLB survives a device reset, with or without IOTLB_PERSIST; what a reset may lose is the device's own copy.
+ */
+import { AddressError, hex } from '../errors.js';
+import type { Operation, OperationResult } from '../uapi/operation.js';
+import { type IovaLimits, validateMaps } from './limits.js';
+import { type IovaMap, sameMap, sortMaps } from './map.js';
+
+export class AddressSpace {
+  readonly asid: number;
+  readonly limits: IovaLimits;
+  readonly #held = new Map<number, IovaMap>();
+
+  constructor(asid: number, limits: IovaLimits) {
+    this.asid = asid;
+    this.limits = limits;
+  }
+
+  /** What the kernel holds, sorted by address. */
+  get held(): IovaMap[] {
+    return sortMaps([...this.#held.values()]);
+  }
+
+  /**
+   * The fewest operations from what is held to what is wanted: exact unmaps first, then maps, in one batch; none when nothing
+   * differs. With `remap` everything is sent again, for a device that lost its maps in a reset.
+   * @throws AddressError when the kernel would refuse, with the reason it would not give.
+   */
+  plan(wanted: readonly IovaMap[], { remap = false } = {}): Operation[] {
+    const sorted = sortMaps(wanted);
+    validateMaps(this.asid, sorted, this.limits);
+    const stays = (map: IovaMap) => !remap && this.#holds(map);
+    const kept = new Set(sorted.filter(stays).map(map => map.iova));
+    const gone = this.held.filter(map => !kept.has(map.iova));
+    const added = sorted.filter(map => !kept.has(map.iova));
+    if (gone.length + added.length === 0) return [];
+    const { asid } = this;
+    return [
+      { op: 'iotlbBatchBegin', asid },
+      ...gone.map(({ iova, size }): Operation => ({ op: 'iotlbInvalidate', asid, iova, size })),
+      ...added.map((map): Operation => ({ op: 'iotlbUpdate', asid, ...map })),
+      // A batch left open would refuse every message for another address space.
+      { op: 'iotlbBatchEnd', asid, always: true },
+    ];
+  }
+
+  /** Records what the kernel did of a list of operations, as far as it came. */
+  apply(operations: readonly Operation[], results: readonly OperationResult[]): void {
+    operations.forEach((operation, index) => {
+      const result = results[index];
+      if (!result?.ran || result.errno !== 0) return;
+      if (operation.op === 'close') this.#held.clear();
+      if (operation.op === 'iotlbUpdate' && operation.asid === this.asid) this.#insert(operation);
+      if (operation.op === 'iotlbInvalidate' && operation.asid === this.asid)
+        this.#remove(operation.iova, operation.size);
+    });
+  }
+
+  #holds(map: IovaMap): boolean {
+    const held = this.#held.get(map.iova);
+    return held !== undefined && sameMap(held, map);
+  }
+
+  #insert({ iova, size, region, offset, perm }: IovaMap): void {
+    this.#held.set(iova, { iova, size, region, offset, perm });
+  }
+
+  #remove(iova: number, size: number): void {
+    if (this.#held.get(iova)?.size !== size) {
+      throw new AddressError(
+        `${hex(iova)} (${size} bytes) was unmapped, but it is not exactly one of the maps that were made.`,
+        {
+          details: { iova, size },
+        },
+      );
+    }
+    this.#held.delete(iova);
+  }
+}
