@@ -59,7 +59,10 @@ export class RingError extends VdpaError {
 
 /** An address or a mapping is impossible: overlap, out of range, over a limit, not mapped. */
 export class AddressError extends VdpaError {
-  constructor(message: string, options: VdpaErrorOptions & { readonly code?: 'ERR_VDPA_ADDRESS' | 'ERR_VDPA_MEMLOCK' } = {}) {
+  constructor(
+    message: string,
+    options: VdpaErrorOptions & { readonly code?: 'ERR_VDPA_ADDRESS' | 'ERR_VDPA_MEMLOCK' } = {},
+  ) {
     super(options.code ?? 'ERR_VDPA_ADDRESS', message, options);
   }
 }

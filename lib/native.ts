@@ -97,11 +97,17 @@ export function native(): NativeAddon {
 
 function load(): NativeAddon {
   if (process.platform !== 'linux') {
-    throw new VdpaError('ERR_VDPA_UNSUPPORTED_PLATFORM', `vhost-vdpa devices exist on Linux only; this is ${process.platform}.`);
+    throw new VdpaError(
+      'ERR_VDPA_UNSUPPORTED_PLATFORM',
+      `vhost-vdpa devices exist on Linux only; this is ${process.platform}.`,
+    );
   }
   const addon = requireAddon();
   if (addon.abi !== ABI) {
-    throw new VdpaError('ERR_VDPA_ADDON', `The addon has ABI ${addon.abi}, this library needs ${ABI}: run "npm rebuild".`);
+    throw new VdpaError(
+      'ERR_VDPA_ADDON',
+      `The addon has ABI ${addon.abi}, this library needs ${ABI}: run "npm rebuild".`,
+    );
   }
   return addon;
 }
@@ -109,7 +115,10 @@ function load(): NativeAddon {
 function requireAddon(): NativeAddon {
   const bindings = createRequire(import.meta.url)('bindings') as typeof import('bindings');
   try {
-    return bindings({ bindings: 'vhost_vdpa', module_root: fileURLToPath(new URL('..', import.meta.url)) }) as NativeAddon;
+    return bindings({
+      bindings: 'vhost_vdpa',
+      module_root: fileURLToPath(new URL('..', import.meta.url)),
+    }) as NativeAddon;
   } catch (cause) {
     throw new VdpaError(
       'ERR_VDPA_ADDON',

@@ -1,0 +1,49 @@
+/** A block guest as a whole: its memory's layout, its queue's eventfds, and the thread that plays it. */
+import type { GuestQueue } from '../device/guest-queue.js';
+import { closeFd, createEventFd } from '../eventfd.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
+import type { WorkloadOptions } from './blk-workload.js';
+import { type GuestThread, startGuestThread } from './guest.js';
+import { type GuestLayout, layoutGuest } from './layout.js';
+
+/** Requests beyond the depth that a guest may add while its device is held or dark. */
+const SURGE = 2;
+/** Descriptors of one request: header, data, status. */
+const DESCRIPTORS = 3;
+
+/** Most requests a queue of this size carries. */
+export function maxDepth(queueSize: number): number {
+  return Math.floor(queueSize / DESCRIPTORS / SURGE);
+}
+
+export class BlockGuest {
+  readonly thread: GuestThread;
+  readonly queue: GuestQueue;
+  readonly #layout: GuestLayout;
+  readonly #workload: WorkloadOptions;
+
+  /**
+   * @param queueSize Entries of the queue, a power of two.
+   * @throws AddressError when the memory is too small for the workload's depth.
+   */
+  constructor(memory: GuestMemory, queueSize: number, workload: WorkloadOptions) {
+    this.#layout = layoutGuest(memory, queueSize, workload.depth * SURGE);
+    this.#workload = workload;
+    this.queue = { index: 0, addresses: this.#layout.queue, kickFd: createEventFd(), callFd: createEventFd() };
+    this.thread = startGuestThread();
+  }
+
+  /** Starts making requests in that memory. */
+  async start(memory: GuestMemory): Promise<void> {
+    const { kickFd, callFd } = this.queue;
+    const { sections } = memory;
+    await this.thread.call('start', { sections, layout: this.#layout, workload: this.#workload, kickFd, callFd });
+  }
+
+  /** Ends the thread. Only after the device no longer uses the queue. */
+  async close(): Promise<void> {
+    await this.thread.end();
+    closeFd(this.queue.kickFd);
+    closeFd(this.queue.callFd);
+  }
+}

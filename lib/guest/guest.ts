@@ -1,0 +1,54 @@
+/** A guest as its owner sees it: a thread that drives a block queue and verifies what comes back. */
+import type { Section } from '../memory/guest-memory.js';
+import { Thread } from '../thread.js';
+import type { WorkloadCounters, WorkloadOptions } from './blk-workload.js';
+import type { GuestLayout } from './layout.js';
+
+/** Plain data: it goes to the guest's thread as it is. */
+export interface GuestConfig {
+  readonly sections: readonly Section[];
+  readonly layout: GuestLayout;
+  readonly workload: WorkloadOptions;
+  /** eventfds: the guest kicks one and is called through the other. */
+  readonly kickFd: number;
+  readonly callFd: number;
+}
+
+export interface GuestStatistics extends WorkloadCounters {
+  readonly in_flight: number;
+  /** CLOCK_MONOTONIC, in milliseconds: the last completion, and the first since the guest was last resumed; 0 for none. */
+  readonly last_completion_ms: number;
+  readonly first_completion_ms: number;
+  readonly fault: string | undefined;
+}
+
+/** What the guest's thread offers. */
+export type GuestServices = {
+  /** Starts making requests. */
+  start(config: GuestConfig): void;
+  /** Goes on making requests available but kicks no more, until `release`. */
+  hold(): void;
+  /** Answers when nothing has completed for a while, or after `timeoutMs`. */
+  idle(timeoutMs: number): Promise<void>;
+  /** Kicks again, also for what was held. */
+  release(): void;
+  /** Makes up to `count` more requests available beyond the depth. @returns how many. */
+  surge(count: number): number;
+  /** Stops the guest's processor: nothing is submitted, collected or written any more. */
+  pause(): GuestStatistics;
+  /** Opens windows on a copy of the memory, so that `resume` there takes no time. */
+  prepare(sections: readonly Section[]): void;
+  /** Goes on; in the prepared copy of the memory when `moved`. */
+  resume(moved: boolean): void;
+  /** Submits nothing new and waits until nothing is in flight, or `timeoutMs` have passed. */
+  finish(timeoutMs: number): Promise<GuestStatistics>;
+  statistics(): GuestStatistics;
+  /** Words of the bitmap of what the guest's processor wrote since the last time. */
+  takeDirty(): Uint32Array;
+};
+
+export type GuestThread = Thread<GuestServices>;
+
+export function startGuestThread(): GuestThread {
+  return new Thread<GuestServices>(new URL('./worker.js', import.meta.url));
+}

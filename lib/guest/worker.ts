@@ -1,0 +1,155 @@
+/** The thread of a guest. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DirtyBitmap } from '../dirty/bitmap.js';
+import { VdpaError } from '../errors.js';
+import { signalEventFd } from '../eventfd.js';
+import { GuestMemory, type Section } from '../memory/guest-memory.js';
+import { native } from '../native.js';
+import { serve } from '../thread.js';
+import { BlkDriver, type Place } from './blk-driver.js';
+import { BlkWorkload } from './blk-workload.js';
+import type { GuestConfig, GuestServices, GuestStatistics } from './guest.js';
+
+/** How long nothing must complete before a held device is taken to be idle, in milliseconds. */
+const IDLE_MS = 3;
+
+class Guest {
+  readonly #config: GuestConfig;
+  readonly #dirty: DirtyBitmap;
+  readonly #driver: BlkDriver;
+  readonly #workload: BlkWorkload;
+  #memory: GuestMemory;
+  #prepared: { readonly memory: GuestMemory; readonly place: Place } | undefined;
+  #running = true;
+  #submitting = true;
+  #kicking = true;
+  #extra = 0;
+  #lastCompletion = 0;
+  #firstCompletion = 0;
+
+  constructor(config: GuestConfig) {
+    this.#config = config;
+    this.#memory = GuestMemory.open(config.sections);
+    this.#dirty = new DirtyBitmap(this.#memory.end);
+    this.#driver = new BlkDriver(this.#memory, config.layout, this.#dirty);
+    this.#workload = new BlkWorkload(this.#driver, config.workload);
+    native().watchUnref(native().watchStart(config.callFd, () => this.#step()));
+    this.#step();
+  }
+
+  hold(): void {
+    this.#kicking = false;
+  }
+
+  async idle(timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    let quiet = performance.now();
+    let completed = this.#workload.counters.completed;
+    while (performance.now() < deadline && performance.now() - quiet < IDLE_MS) {
+      await sleep(1);
+      if (this.#workload.counters.completed === completed) continue;
+      completed = this.#workload.counters.completed;
+      quiet = performance.now();
+    }
+  }
+
+  release(): void {
+    this.#kicking = true;
+    this.#extra = 0;
+    signalEventFd(this.#config.kickFd);
+    this.#step();
+  }
+
+  surge(count: number): number {
+    const before = this.#workload.counters.submitted;
+    this.#extra += count;
+    this.#workload.fill(this.#config.workload.depth + this.#extra);
+    return this.#workload.counters.submitted - before;
+  }
+
+  pause(): GuestStatistics {
+    this.#running = false;
+    return this.statistics();
+  }
+
+  prepare(sections: readonly Section[]): void {
+    const memory = GuestMemory.open(sections);
+    this.#prepared = { memory, place: this.#driver.openPlace(memory) };
+  }
+
+  resume(moved: boolean): void {
+    if (moved) this.#move();
+    this.#running = true;
+    this.#firstCompletion = 0;
+    this.release();
+  }
+
+  async finish(timeoutMs: number): Promise<GuestStatistics> {
+    this.#submitting = false;
+    const deadline = performance.now() + timeoutMs;
+    this.release();
+    while (this.#workload.inFlight > 0 && !this.#workload.fault && performance.now() < deadline) {
+      await sleep(1);
+    }
+    return this.statistics();
+  }
+
+  statistics(): GuestStatistics {
+    return {
+      ...this.#workload.counters,
+      in_flight: this.#workload.inFlight,
+      last_completion_ms: this.#lastCompletion,
+      first_completion_ms: this.#firstCompletion,
+      fault: this.#workload.fault?.message,
+    };
+  }
+
+  takeDirty(): Uint32Array {
+    return this.#dirty.take();
+  }
+
+  #move(): void {
+    if (!this.#prepared) throw new VdpaError('ERR_VDPA_INVALID_ARGUMENT', 'No memory was prepared to move to.');
+    this.#driver.moveTo(this.#prepared.place);
+    this.#memory.close();
+    this.#memory = this.#prepared.memory;
+    this.#prepared = undefined;
+  }
+
+  #step(): void {
+    if (!this.#running) return;
+    if (this.#workload.collect() > 0) {
+      this.#lastCompletion = now();
+      this.#firstCompletion ||= this.#lastCompletion;
+    }
+    const wantsKick = this.#submitting && this.#workload.fill();
+    if (wantsKick && this.#kicking) signalEventFd(this.#config.kickFd);
+  }
+}
+
+function now(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+let guest: Guest | undefined;
+
+function current(): Guest {
+  if (!guest) throw new VdpaError('ERR_VDPA_INVALID_ARGUMENT', 'The guest has not been started.');
+  return guest;
+}
+
+serve({
+  start(config) {
+    guest = new Guest(config);
+  },
+  hold: () => current().hold(),
+  idle: timeoutMs => current().idle(timeoutMs),
+  release: () => current().release(),
+  surge: count => current().surge(count),
+  pause: () => current().pause(),
+  prepare: sections => current().prepare(sections),
+  resume: moved => current().resume(moved),
+  finish: timeoutMs => current().finish(timeoutMs),
+  statistics: () => current().statistics(),
+  takeDirty: () => current().takeDirty(),
+} satisfies GuestServices);

@@ -1,0 +1,57 @@
+/** The two producers of dirty pages, the guest's processor and the device, gathered round by round. */
+import { DirtyBitmap } from '../dirty/bitmap.js';
+import type { BlockGuest } from '../guest/block-guest.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
+import type { Attachment } from '../svq/attachment.js';
+
+export class DirtyPages {
+  readonly #bytes: number;
+  readonly #pending: DirtyBitmap;
+  total = 0;
+  guest = 0;
+  device = 0;
+
+  constructor(memory: GuestMemory) {
+    this.#bytes = memory.end;
+    this.#pending = new DirtyBitmap(this.#bytes);
+  }
+
+  /** Takes what both have written since the last time. */
+  async collect(guest: BlockGuest, source: Attachment): Promise<void> {
+    this.addDevice(await source.takeDirty());
+    this.addGuest(await guest.thread.call('takeDirty'));
+  }
+
+  addGuest(words: Uint32Array): void {
+    this.guest += this.#merge(words);
+  }
+
+  addDevice(queues: readonly Uint32Array[]): void {
+    for (const words of queues) this.device += this.#merge(words);
+  }
+
+  /** Pages waiting to be copied. */
+  get pending(): number {
+    return this.#pending.count();
+  }
+
+  /** Runs of (guest address, length) to copy now; the pages are no longer pending. */
+  take(): Float64Array {
+    this.total += this.#pending.count();
+    const runs = this.#pending.runs();
+    this.#pending.clear();
+    return runs;
+  }
+
+  /** What was written before the first full copy needs no second one. */
+  forget(): void {
+    this.#pending.clear();
+    this.total = this.guest = this.device = 0;
+  }
+
+  #merge(words: Uint32Array): number {
+    const bitmap = DirtyBitmap.fromWords(words, this.#bytes);
+    this.#pending.or(bitmap);
+    return bitmap.count();
+  }
+}

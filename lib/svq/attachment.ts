@@ -1,0 +1,309 @@
+/**
+ * A guest's queues attached to a device: in passthrough, where the device works on the guest's rings, or shadowed, where it
+ * works on ours and we forward.
+ *
+ *     attached ──startPassthrough──▶ passthrough ──enterShadow──▶ shadowed ──leaveShadow──▶ passthrough
+ *        └──────startShadow──────────────────────────────────────▶   │
+ *                                     stopped ◀──────stopShadow──────┘  (and startShadow again after a failure)
+ */
+import { type Device, numberAt, run } from '../device/device.js';
+import type { GuestQueue } from '../device/guest-queue.js';
+import { quiesceOperations, resetOperations, startOperations } from '../device/sequences.js';
+import { hex, UnsupportedError, VdpaError } from '../errors.js';
+import { signalEventFd } from '../eventfd.js';
+import { AddressSpace } from '../iova/address-space.js';
+import type { IovaLimits } from '../iova/limits.js';
+import { guestTranslation, type Placement, shadowRingsIova, wantedMaps } from '../iova/placement.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
+import { VHOST_BACKEND_F_IOTLB_PERSIST, VHOST_BACKEND_F_SUSPEND } from '../uapi/backend-features.js';
+import type { Operation, OperationResult } from '../uapi/operation.js';
+import type { QueueCounters } from './counters.js';
+import { guestRingIndices } from './guest-ring.js';
+import { type QueueState, type ShadowEnd, type ShadowThread, startShadowThread } from './shadow.js';
+import { ShadowRings } from './shadow-rings.js';
+
+/** How long requests in flight may take to come back before a switch to passthrough gives up, in milliseconds. */
+const DRAIN_MS = 10_000;
+
+export interface AttachmentOptions {
+  readonly device: Device;
+  readonly memory: GuestMemory;
+  readonly queues: readonly GuestQueue[];
+  /** Features negotiated with the device. */
+  readonly features: bigint;
+  /** Backend features to acknowledge; the device must offer them. */
+  readonly backendFeatures: bigint;
+  readonly limits: IovaLimits;
+  readonly placement: Placement;
+}
+
+export type AttachmentMode = 'attached' | 'passthrough' | 'shadowed' | 'stopped' | 'closed';
+
+/** What a stopped device's queues left behind. */
+export interface StoppedQueues {
+  readonly ends: readonly ShadowEnd[];
+  readonly suspended: readonly OperationResult[];
+}
+
+export class Attachment {
+  readonly device: Device;
+  readonly #options: AttachmentOptions;
+  readonly #space: AddressSpace;
+  readonly #rings: ShadowRings;
+  /** Started at attach, so that a switch does not wait for threads. */
+  readonly #shadows: readonly ShadowThread[];
+  #mode: AttachmentMode = 'attached';
+  /** Where the queues stand while nobody serves them. */
+  #states: readonly QueueState[] | undefined;
+
+  private constructor(options: AttachmentOptions) {
+    this.device = options.device;
+    this.#options = options;
+    this.#space = new AddressSpace(0, options.limits);
+    this.#rings = new ShadowRings(options.queues, shadowRingsIova(options.memory, options.placement));
+    this.#shadows = options.queues.map(() => startShadowThread());
+  }
+
+  /**
+   * Acknowledges backend features and maps memory and shadow rings, in one batch; the queues start later.
+   * @throws AddressError when memory cannot be mapped, OperationError when the device refuses. The device stays open and reset.
+   */
+  static async attach(options: AttachmentOptions): Promise<Attachment> {
+    const attachment = new Attachment(options);
+    try {
+      const operations = attachment.#mapOperations(false, false);
+      await run(options.device, [{ op: 'setBackendFeatures', features: options.backendFeatures }]);
+      await attachment.#submit(operations);
+      return attachment;
+    } catch (error) {
+      await attachment.#release();
+      throw error;
+    }
+  }
+
+  get mode(): AttachmentMode {
+    return this.#mode;
+  }
+
+  /** Maps the device holds. */
+  get space(): AddressSpace {
+    return this.#space;
+  }
+
+  /** Whether the device can be stopped without losing requests. */
+  get canSuspend(): boolean {
+    return (this.#options.backendFeatures & VHOST_BACKEND_F_SUSPEND) !== 0n;
+  }
+
+  /** The first start: the device works on the guest's rings. */
+  async startPassthrough(): Promise<void> {
+    await this.#startPassthrough(this.#options.queues.map(() => 0));
+  }
+
+  /**
+   * Starts shadowed, going on from these states: requests in flight are sent again, in order.
+   * @returns the results of the start, for their times.
+   */
+  async startShadow(states?: readonly QueueState[]): Promise<OperationResult[]> {
+    const { queues } = this.#options;
+    const fresh: QueueState = { availIndex: 0, usedIndex: 0, inFlight: [] };
+    // The thread initialises the shadow ring afresh, so it must be done before the device looks at it.
+    await Promise.all(
+      this.#shadows.map((shadow, i) => shadow.call('start', this.#shadowConfig(i, states?.[i] ?? fresh))),
+    );
+    const operations = this.#startOperations(
+      true,
+      queues.map(() => 0),
+    );
+    const results = await this.#submit(operations);
+    this.#mode = 'shadowed';
+    this.#states = undefined;
+    this.#rings.kick();
+    return results;
+  }
+
+  /**
+   * From passthrough to shadow while the guest goes on.
+   * @returns requests made available by the guest and not completed when the device was suspended.
+   * @throws VdpaError ERR_VDPA_TAKEOVER when the device stopped with requests half done; it then serves on in passthrough.
+   */
+  async enterShadow(): Promise<number> {
+    this.#requireSuspend();
+    const bases = await this.#quiesce();
+    const rings = this.#options.queues.map(queue => guestRingIndices(this.#options.memory, queue));
+    const blocked = rings.findIndex((ring, i) => ring.usedIndex !== bases[i]);
+    if (blocked >= 0) {
+      await this.#startPassthrough(bases);
+      throw takeoverError(blocked, bases[blocked]!, rings[blocked]!.usedIndex);
+    }
+    await this.startShadow(rings.map(({ usedIndex }) => ({ availIndex: usedIndex, usedIndex, inFlight: [] })));
+    return rings.reduce((sum, ring) => sum + ring.waiting, 0);
+  }
+
+  /**
+   * From shadow back to passthrough: waits until nothing is in flight, then hands the guest's rings to the device.
+   * @throws VdpaError ERR_VDPA_TIMEOUT when requests do not come back; the shadow then goes on.
+   */
+  async leaveShadow(): Promise<ShadowEnd[]> {
+    this.#requireSuspend();
+    const drained = await this.#ask(shadow => shadow.call('drain', DRAIN_MS));
+    if (drained.includes(false)) {
+      throw new VdpaError(
+        'ERR_VDPA_TIMEOUT',
+        `Requests in flight on ${this.device.path} did not come back within ${DRAIN_MS} ms.`,
+      );
+    }
+    const { ends } = await this.stopShadow();
+    await this.#startPassthrough(ends.map(end => end.state.usedIndex));
+    return [...ends];
+  }
+
+  /** Suspends the device and stops the shadow: the exact state of each queue. The device stays suspended until the next step. */
+  async stopShadow(): Promise<StoppedQueues> {
+    const { queues } = this.#options;
+    const suspended = await this.#submit(quiesceOperations(queues.map(queue => queue.index)));
+    return { ends: await this.#stopThreads(), suspended };
+  }
+
+  /**
+   * Serves again after a failure of any step, from exactly where the queues stand: shadowed when a shadow has been at work,
+   * in passthrough otherwise. Requests in flight are carried out again.
+   */
+  async recover(): Promise<void> {
+    const { memory, queues } = this.#options;
+    if (this.#mode === 'shadowed' || (await this.#threadsRun())) await this.#stopThreads();
+    if (this.#states) await this.startShadow(this.#states);
+    else await this.#startPassthrough(queues.map(queue => guestRingIndices(memory, queue).usedIndex));
+  }
+
+  /** Makes requests available to the device without kicks, or with them again. */
+  async kickDevice(kicking: boolean): Promise<void> {
+    await this.#ask(shadow => shadow.call('kickDevice', kicking));
+  }
+
+  /** Requests taken from the guest and not returned. */
+  async inFlight(): Promise<number> {
+    const counts = await this.#ask(shadow => shadow.call('inFlight'));
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Words of each queue's device-dirty bitmap since the last time. */
+  takeDirty(): Promise<Uint32Array[]> {
+    return this.#ask(shadow => shadow.call('takeDirty'));
+  }
+
+  counters(): Promise<QueueCounters[]> {
+    return this.#ask(shadow => shadow.call('counters'));
+  }
+
+  /** The first fault of any queue. */
+  async fault(): Promise<string | undefined> {
+    const faults = await this.#ask(shadow => shadow.call('fault'));
+    return faults.find(fault => fault !== undefined);
+  }
+
+  /** Stops the shadow, resets the device, unmaps, closes. Idempotent; finishes whatever fails. */
+  async close(): Promise<void> {
+    if (this.#mode === 'closed') return;
+    this.#mode = 'closed';
+    try {
+      await this.device.submit([...resetOperations(), ...this.#space.plan([])]);
+    } finally {
+      await this.device.close();
+      await this.#release();
+    }
+  }
+
+  /** Frees what the device no longer uses: the threads first, they write to the rings. */
+  async #release(): Promise<void> {
+    await Promise.all(this.#shadows.map(shadow => shadow.end()));
+    this.#rings.close();
+  }
+
+  async #stopThreads(): Promise<ShadowEnd[]> {
+    const ends = await Promise.all(this.#shadows.map(shadow => shadow.call('stop')));
+    this.#states = ends.map(end => end.state);
+    this.#mode = 'stopped';
+    return ends;
+  }
+
+  /** A start that failed on the device has left its threads running. */
+  async #threadsRun(): Promise<boolean> {
+    const running = await Promise.all(this.#shadows.map(shadow => shadow.call('isRunning')));
+    return running.includes(true);
+  }
+
+  /** Asks every shadow, while there are any. */
+  #ask<T>(question: (shadow: ShadowThread) => Promise<T>): Promise<T[]> {
+    return this.#mode === 'shadowed' ? Promise.all(this.#shadows.map(question)) : Promise.resolve([]);
+  }
+
+  async #startPassthrough(bases: readonly number[]): Promise<void> {
+    await this.#submit(this.#startOperations(false, bases));
+    this.#mode = 'passthrough';
+    this.#states = undefined;
+    // A device looks at a ring only when kicked: what is there before DRIVER_OK waits otherwise.
+    for (const queue of this.#options.queues) signalEventFd(queue.kickFd);
+  }
+
+  async #quiesce(): Promise<number[]> {
+    const indices = this.#options.queues.map(queue => queue.index);
+    const results = await this.#submit(quiesceOperations(indices));
+    return indices.map((_, i) => numberAt(results, i + 1));
+  }
+
+  /** Reset, maps where they must change or were lost, and everything up to DRIVER_OK. */
+  #startOperations(shadowed: boolean, bases: readonly number[]): Operation[] {
+    const { queues, features } = this.#options;
+    const lost = this.#mode !== 'attached' && (this.#options.backendFeatures & VHOST_BACKEND_F_IOTLB_PERSIST) === 0n;
+    const programs = queues.map((queue, i) =>
+      shadowed ? this.#rings.program(i, bases[i]!) : { ...queue, base: bases[i]! },
+    );
+    return [...resetOperations(), ...this.#mapOperations(shadowed, lost), ...startOperations(features, programs)];
+  }
+
+  #mapOperations(shadowed: boolean, remap: boolean): Operation[] {
+    const { memory, placement } = this.#options;
+    return this.#space.plan(wantedMaps(memory, this.#rings.region, placement, shadowed), { remap });
+  }
+
+  #shadowConfig(i: number, state: QueueState) {
+    const { memory, queues, placement } = this.#options;
+    return {
+      sections: memory.sections,
+      guestQueue: queues[i]!,
+      state,
+      translation: guestTranslation(memory, placement),
+      ...this.#rings.config(i),
+    };
+  }
+
+  /** Runs operations and keeps the mirror of the maps exact, also when one fails. */
+  async #submit(operations: readonly Operation[]): Promise<OperationResult[]> {
+    const observed: Device = {
+      path: this.device.path,
+      close: () => this.device.close(),
+      submit: async (list, options) => {
+        const results = await this.device.submit(list, options);
+        this.#space.apply(list, results);
+        return results;
+      },
+    };
+    return run(observed, operations);
+  }
+
+  #requireSuspend(): void {
+    if (this.canSuspend) return;
+    throw new UnsupportedError(
+      `${this.device.path} cannot be suspended (no VHOST_BACKEND_F_SUSPEND), so it cannot change between passthrough and shadow without losing requests. Shadow it from the start instead.`,
+    );
+  }
+}
+
+function takeoverError(queue: number, base: number, used: number): VdpaError {
+  return new VdpaError(
+    'ERR_VDPA_TAKEOVER',
+    `Queue ${queue} cannot be shadowed now: the device stopped at ${hex(base)} with ${hex(used)} completed, and what lies between may be lost or done twice. It serves on in passthrough; try again, or shadow it from the start.`,
+    { details: { queue, base, used } },
+  );
+}

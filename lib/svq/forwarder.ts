@@ -1,0 +1,232 @@
+/**
+ * The shadow of one virtqueue: the device side of the guest's ring and the driver side of its own.
+ *
+ *     guest ring ──pop──▶ translate ──add──▶ shadow ring ──kick──▶ device
+ *     guest ring ◀─push── mark dirty ◀─poll─ shadow ring ◀──call── device
+ *
+ * Steps without threads or file descriptors: `kick` and `call` are the owner's.
+ */
+import type { DirtyBitmap } from '../dirty/bitmap.js';
+import { hex, RingError } from '../errors.js';
+import type { Translation } from '../iova/translation.js';
+import { Chain } from '../ring/chain.js';
+import type { SplitDevice } from '../ring/split-device.js';
+import type { SplitDriver } from '../ring/split-driver.js';
+import type { QueueCounters } from './counters.js';
+import { newCounters } from './counters.js';
+import { WrittenBuffers } from './written-buffers.js';
+
+/** Where the guest's used ring is, to mark it dirty when we write it. */
+export interface UsedRing {
+  readonly gpa: number;
+  readonly bytes: number;
+}
+
+export interface ForwarderParts {
+  readonly guest: SplitDevice;
+  readonly shadow: SplitDriver;
+  /** Guest addresses to IOVA. */
+  readonly translation: Translation;
+  /** Where the device's writes are recorded, by guest address. */
+  readonly dirty: DirtyBitmap;
+  readonly usedRing: UsedRing;
+  /** Tells the device, the guest, that there is something new. */
+  readonly kick: () => void;
+  readonly call: () => void;
+}
+
+export class Forwarder {
+  readonly counters: QueueCounters = newCounters();
+  readonly #parts: ForwarderParts;
+  /** The chain as the guest made it, and as the device gets it. */
+  readonly #source: Chain;
+  readonly #target: Chain;
+  /** By head in the shadow ring: the guest's head. */
+  readonly #guestHeads: Uint16Array;
+  readonly #written: WrittenBuffers;
+  /** `target` holds a popped chain for which the shadow ring had no room. */
+  #parked = false;
+  #accepting = true;
+  #kicking = true;
+  #fault: RingError | undefined;
+
+  constructor(parts: ForwarderParts) {
+    this.#parts = parts;
+    this.#source = new Chain(parts.guest.size);
+    this.#target = new Chain(parts.shadow.size);
+    this.#guestHeads = new Uint16Array(parts.shadow.size);
+    this.#written = new WrittenBuffers(parts.shadow.size);
+  }
+
+  /** What made the queue stop taking requests, if anything did. Completions still go to the guest unless the device is at fault. */
+  get fault(): RingError | undefined {
+    return this.#fault;
+  }
+
+  /** Requests taken from the guest and not yet returned. */
+  get inFlight(): number {
+    return this.#parts.guest.inFlight;
+  }
+
+  get guest(): SplitDevice {
+    return this.#parts.guest;
+  }
+
+  get shadow(): SplitDriver {
+    return this.#parts.shadow;
+  }
+
+  /** While false no new request is taken from the guest; those in flight go on. */
+  accept(accepting: boolean): void {
+    this.#accepting = accepting;
+  }
+
+  /** While false requests are made available to the device without a kick. */
+  kickDevice(kicking: boolean): void {
+    this.#kicking = kicking;
+  }
+
+  /**
+   * Moves up to `budget` requests to the shadow ring: one publish, at most one kick.
+   * @returns how many it moved.
+   */
+  forward(budget: number): number {
+    if (this.#fault) return 0;
+    let moved = 0;
+    try {
+      while (moved < budget && this.#next()) moved++;
+    } catch (error) {
+      this.#quarantine(error);
+    }
+    if (moved > 0) this.#publishToDevice(moved);
+    return moved;
+  }
+
+  /**
+   * Takes over requests that were in flight when another device stopped, in their order, before anything else.
+   * @throws RingError when a chain is no longer valid or does not fit.
+   */
+  replay(heads: readonly number[]): void {
+    for (const head of heads) {
+      this.#parts.guest.chainAt(head, this.#source);
+      this.#translate();
+      if (!this.#add())
+        throw new RingError(
+          `Replaying ${heads.length} requests needs a larger shadow ring than ${this.#parts.shadow.size}.`,
+        );
+    }
+    if (heads.length > 0) this.#publishToDevice(heads.length);
+  }
+
+  /**
+   * Returns up to `budget` completions to the guest: one publish, at most one call.
+   * @returns how many it returned.
+   */
+  complete(budget: number): number {
+    const { guest, shadow, dirty, usedRing, call } = this.#parts;
+    let done = 0;
+    try {
+      for (let head = this.#poll(budget, done); head >= 0; head = this.#poll(budget, done)) {
+        this.counters.dirty_bytes += shadow.usedLength;
+        this.#written.mark(head, shadow.usedLength, dirty);
+        guest.push(this.#guestHeads[head]!, shadow.usedLength);
+        done++;
+      }
+    } catch (error) {
+      this.#quarantine(error);
+    }
+    if (done === 0) return 0;
+    this.counters.completed += done;
+    dirty.mark(usedRing.gpa, usedRing.bytes);
+    guest.publish();
+    if (guest.shouldCall()) {
+      this.counters.calls++;
+      call();
+    }
+    return done;
+  }
+
+  /** The exact heads in flight, in the order they were taken, for a replay. Their writable buffers are marked: the device may have written there. */
+  stop(): number[] {
+    const heads = new Uint16Array(this.#parts.guest.size);
+    const count = this.#parts.guest.inFlightHeads(heads);
+    const shadowHeads = new Uint16Array(this.#parts.shadow.size);
+    const inShadow = this.#parts.shadow.inFlightHeads(shadowHeads);
+    for (const head of shadowHeads.subarray(0, inShadow)) {
+      this.#written.mark(head, Number.POSITIVE_INFINITY, this.#parts.dirty);
+    }
+    return [...heads.subarray(0, count)];
+  }
+
+  #poll(budget: number, done: number): number {
+    return done < budget ? this.#parts.shadow.poll() : -1;
+  }
+
+  /** Moves one request; false when there is none or no room for it. */
+  #next(): boolean {
+    if (this.#parked) return this.#unpark();
+    if (!this.#accepting || !this.#parts.guest.pop(this.#source)) return false;
+    this.#translate();
+    if (this.#add()) return true;
+    this.#parked = true;
+    this.counters.parks++;
+    return false;
+  }
+
+  #unpark(): boolean {
+    this.#parked = !this.#add();
+    return !this.#parked;
+  }
+
+  /** `source` by guest addresses to `target` by IOVA; a buffer that spans maps becomes several. */
+  #translate(): void {
+    const { translation } = this.#parts;
+    const source = this.#source;
+    const target = this.#target;
+    target.reset();
+    target.head = source.head;
+    this.#written.begin();
+    for (let i = 0; i < source.count; i++) {
+      const write = i >= source.readable;
+      const from = target.count;
+      if (!translation.translate(source.addr[i]!, source.len[i]!, write, target)) throw unmapped(source, i, write);
+      if (write) this.#written.stage(source.addr[i]!, target, from);
+    }
+  }
+
+  /** Adds `target` to the shadow ring, all or nothing. */
+  #add(): boolean {
+    const head = this.#parts.shadow.add(this.#target);
+    if (head < 0) return false;
+    this.#guestHeads[head] = this.#target.head;
+    this.#written.commit(head);
+    this.counters.forwarded++;
+    this.counters.descriptors += this.#target.count;
+    return true;
+  }
+
+  #publishToDevice(moved: number): void {
+    const { shadow, kick } = this.#parts;
+    shadow.publish();
+    this.counters.batches++;
+    this.counters.largest_batch = Math.max(this.counters.largest_batch, moved);
+    if (!this.#kicking || !shadow.shouldKick()) return;
+    this.counters.kicks++;
+    kick();
+  }
+
+  #quarantine(error: unknown): void {
+    if (!(error instanceof RingError)) throw error;
+    this.counters.faults++;
+    this.#fault ??= error;
+  }
+}
+
+function unmapped(chain: Chain, index: number, write: boolean): RingError {
+  const address = chain.addr[index]!;
+  const length = chain.len[index]!;
+  return new RingError(
+    `The guest's request with head ${chain.head} has a ${write ? 'writable' : 'readable'} buffer at ${hex(address)} (${length} bytes), which is not ${write ? 'writable' : ''} guest memory or needs more descriptors than the shadow ring has.`,
+    { details: { kind: 'not-mapped', head: chain.head, address, length } },
+  );
+}

@@ -1,0 +1,101 @@
+/** The thread of one shadowed queue. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DirtyBitmap } from '../dirty/bitmap.js';
+import { VdpaError } from '../errors.js';
+import { signalEventFd } from '../eventfd.js';
+import { Translation } from '../iova/translation.js';
+import { GuestMemory } from '../memory/guest-memory.js';
+import { MemoryRegion } from '../memory/region.js';
+import { ringAreas } from '../ring/addresses.js';
+import { SplitDevice } from '../ring/split-device.js';
+import { SplitDriver } from '../ring/split-driver.js';
+import { serve } from '../thread.js';
+import { splitUsedSize } from '../uapi/virtio-ring.js';
+import type { QueueCounters } from './counters.js';
+import { Forwarder } from './forwarder.js';
+import { Loop } from './loop.js';
+import type { ShadowConfig, ShadowEnd, ShadowServices } from './shadow.js';
+
+/** Interval of looking whether the requests in flight are back, in milliseconds. */
+const DRAIN_POLL_MS = 1;
+
+interface Running {
+  readonly forwarder: Forwarder;
+  readonly loop: Loop;
+  readonly memory: GuestMemory;
+  readonly dirty: DirtyBitmap;
+}
+
+let running: Running | undefined;
+
+function current(): Running {
+  if (!running) throw new VdpaError('ERR_VDPA_INVALID_ARGUMENT', 'The shadow is not running.');
+  return running;
+}
+
+function start(config: ShadowConfig): void {
+  // After a failed start on the device the owner starts again.
+  if (running) stop();
+  const { guestQueue, state, rings } = config;
+  const memory = GuestMemory.open(config.sections);
+  const guestAreas = ringAreas(guestQueue.addresses, (gpa, length) => memory.view(gpa, length));
+  const shadowRings = MemoryRegion.open(rings.region);
+  const shadowAreas = ringAreas(rings.addresses, (offset, length) => shadowRings.view(offset, length));
+  const { size, device } = guestQueue.addresses;
+  const dirty = new DirtyBitmap(memory.end);
+  const forwarder = new Forwarder({
+    guest: new SplitDevice(guestAreas, size, state.availIndex, state.usedIndex),
+    shadow: new SplitDriver(shadowAreas, rings.addresses.size, 0),
+    translation: new Translation(config.translation),
+    dirty,
+    usedRing: { gpa: device, bytes: splitUsedSize(size) },
+    kick: () => signalEventFd(config.kickFd),
+    call: () => signalEventFd(guestQueue.callFd),
+  });
+  forwarder.replay(state.inFlight);
+  const loop = new Loop(forwarder, guestQueue.kickFd, config.callFd);
+  running = { forwarder, loop, memory, dirty };
+}
+
+/** Completes what the device has done, stops, and tells exactly what is still in flight. */
+function stop(): ShadowEnd {
+  const { forwarder, loop, memory, dirty } = current();
+  loop.stop();
+  const inFlight = forwarder.stop();
+  const { availIndex, usedIndex } = forwarder.guest;
+  running = undefined;
+  const end = {
+    state: { availIndex, usedIndex, inFlight },
+    shadowUsedIndex: forwarder.shadow.usedIndex,
+    dirty: dirty.take(),
+    counters: forwarder.counters,
+    fault: forwarder.fault?.message,
+  };
+  memory.close();
+  return end;
+}
+
+/** Takes nothing new and waits until nothing is in flight; false when that took longer than allowed. */
+async function drain(timeoutMs: number): Promise<boolean> {
+  const { forwarder } = current();
+  forwarder.accept(false);
+  const deadline = performance.now() + timeoutMs;
+  while (forwarder.inFlight > 0 && performance.now() < deadline) {
+    await sleep(DRAIN_POLL_MS);
+  }
+  return forwarder.inFlight === 0;
+}
+
+serve({
+  start,
+  stop,
+  isRunning: (): boolean => running !== undefined,
+  drain,
+  /** Makes requests available to the device without kicks, or with them again. */
+  kickDevice: (kicking: boolean): void => current().forwarder.kickDevice(kicking),
+  /** Hands over the device's dirty pages since the last time. */
+  takeDirty: (): Uint32Array => current().dirty.take(),
+  counters: (): QueueCounters => current().forwarder.counters,
+  fault: (): string | undefined => current().forwarder.fault?.message,
+  inFlight: (): number => current().forwarder.inFlight,
+} satisfies ShadowServices);
