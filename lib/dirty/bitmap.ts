@@ -1,7 +1,9 @@
 /**
- * Which pages of a memory were written: one bit per page, page p in bit p % 32 of word p / 32 (the bit order of the vhost log).
+ * Which pages of a memory were written: one bit per page, page p in bit p % 32 of word p / 32 (the bit order of the
+ * vhost log).
  *
- * A bitmap belongs to the thread that marks it: atomic marks cost ten times as much, so every producer has its own, and a
+ * A bitmap belongs to the thread that marks it: atomic marks cost ten times as much, so every producer has its own, and
+ * a
  * reader gets a snapshot that the owner took and ORs the snapshots together.
  */
 import { AddressError, hex, VdpaError } from '../errors.js';
@@ -98,7 +100,10 @@ export class DirtyBitmap {
     this.#words.fill(0);
   }
 
-  /** Marks what `other` has marked. @throws VdpaError ERR_VDPA_INVALID_ARGUMENT when it is for another size of memory or page. */
+  /**
+   * Marks what `other` has marked.
+   * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT when it is for another size of memory or page.
+   */
   or(other: DirtyBitmap): void {
     if (other.bytes !== this.bytes || other.pageSize !== this.pageSize) {
       throw new VdpaError(
@@ -111,7 +116,9 @@ export class DirtyBitmap {
     for (let i = 0; i < to.length; i++) to[i]! |= from[i]!;
   }
 
-  /** Takes a snapshot: returns a copy of the words and clears the bitmap, so that every mark is in exactly one snapshot. */
+  /**
+   * Takes a snapshot: returns a copy of the words and clears the bitmap, so that every mark is in exactly one snapshot.
+   */
   take(): Uint32Array {
     const taken = this.#words.slice();
     this.clear();

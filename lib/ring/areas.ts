@@ -1,7 +1,12 @@
-/** Where a split virtqueue lives: three areas, each in a window of its own, and the layout of a queue we allocate ourselves. */
+/**
+ * Where a split virtqueue lives: three areas, each in a window of its own, and the layout of a queue of our own.
+ */
 import { splitAvailSize, splitDescSize, splitUsedSize, VIRTQ_AVAIL_ALIGN } from '../uapi/virtio-ring.js';
 
-/** The three areas of a virtqueue in memory, each its own window: descriptor table, driver area (avail), device area (used). */
+/**
+ * The three areas of a virtqueue in memory, each its own window: descriptor table, driver area (avail), device area
+ * (used).
+ */
 export interface RingAreas {
   readonly desc: ArrayBuffer;
   /** Offset of the descriptor table in `desc`, in bytes; likewise for the other two. */

@@ -33,7 +33,7 @@ export class Chain {
 
   /**
    * Appends a buffer.
-   * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT when the chain is full, or a readable buffer comes after a writable one.
+   * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT when the chain is full, or a readable buffer follows a writable one.
    */
   push(addr: number, len: number, writable: boolean): void {
     const at = this.count;

@@ -3,7 +3,8 @@ import { VdpaError } from '../errors.js';
 
 /**
  * A head sets out with the next serial number and keeps it until it comes back. A slow request may stay out while
- * others go round the ring any number of times, so a 16-bit ring index cannot tell the order; a serial can (2^53 of them).
+ * others go round the ring any number of times, so a 16-bit ring index cannot tell the order; a serial can (2^53 of
+ * them).
  */
 export class InFlight {
   /** Serial of each head; 0 when it is not in flight. */

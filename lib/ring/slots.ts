@@ -1,7 +1,8 @@
 /**
  * The driver's own books on the descriptor table: which descriptors are free, and which belong to which chain.
  *
- * All of it is private memory. The device can write the shared table, so a link read back from there could join two chains.
+ * All of it is private memory. The device can write the shared table, so a link read back from there could join two
+ * chains.
  *
  *     freeHead ─▶ 5 ─▶ 1 ─▶ 7 ─▶ …        free descriptors, linked through `next`
  *     chain 2:   2 ─▶ 0 ─▶ 3 (tail)       cut off the front of that list, so the links stay as they were

@@ -80,7 +80,8 @@ export class SplitDevice {
   }
 
   /**
-   * Reads the chain of a head that was in flight when another device stopped, and takes it over; `availIndex` does not move.
+   * Reads the chain of a head that was in flight when another device stopped, and takes it over;
+   * `availIndex` does not move.
    * Call it for the heads in the order they were made available.
    * @throws RingError as `pop`
    */
@@ -90,7 +91,7 @@ export class SplitDevice {
 
   /**
    * Returns a chain with the number of bytes written into it; the driver does not see it before `publish`.
-   * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT when the head is not in flight: returning it would corrupt the driver's books.
+   * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT when the head is not in flight: it would corrupt the driver's books.
    */
   push(head: number, length: number): void {
     if (!(this.#inFlight.serial(head) > 0)) {
@@ -106,23 +107,25 @@ export class SplitDevice {
 
   /** Shows the driver everything returned so far: once per batch. */
   publish(): void {
-    // Release: buffers and used elements before used.idx; pairs with the driver's load of used.idx (SplitDriver.#refresh).
+    // Release: buffers and used elements before used.idx; pairs with the load of used.idx in SplitDriver.#refresh.
     // Being sequentially consistent it is also the barrier before the load of avail.flags in shouldCall.
     Atomics.store(this.#ring.used, IDX, this.#usedIndex);
   }
 
   /** Whether the driver wants a call for what was published. Ask after `publish`. */
   shouldCall(): boolean {
-    // Pairs with SplitDriver.setInterrupts, which stores avail.flags and then loads used.idx: one of the two sees the other.
+    // Pairs with SplitDriver.setInterrupts, which stores avail.flags and then loads used.idx: one of the two
+    // sees the other.
     return (Atomics.load(this.#ring.avail, FLAGS) & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
   }
 
   /**
-   * Asks the driver to kick, or not to (a hint). After asking for kicks look once more (`isEmpty`) before sleeping: what
-   * the driver made available before it saw the request comes without a kick.
+   * Asks the driver to kick, or not to (a hint). After asking for kicks look once more (`isEmpty`) before sleeping:
+   * what the driver made available before it saw the request comes without a kick.
    */
   setNotify(enabled: boolean): void {
-    // Full barrier before the load of avail.idx in isEmpty; pairs with SplitDriver.publish and its load of used.flags in shouldKick.
+    // Full barrier before the load of avail.idx in isEmpty; pairs with SplitDriver.publish, which stores avail.idx and
+    // then loads used.flags in shouldKick: one of the two sees the other.
     Atomics.store(this.#ring.used, FLAGS, enabled ? 0 : VIRTQ_USED_F_NO_NOTIFY);
   }
 

@@ -83,8 +83,8 @@ export class SplitDriver {
 
   /**
    * Adds a chain, all or nothing; the device does not see it before `publish`.
-   * @returns its head, or -1 when not enough descriptors are free: nothing has changed, try again after `poll` returned a chain.
-   * @throws RingError kind `chain-size` when the chain can never fit. VdpaError ERR_VDPA_INVALID_ARGUMENT when it is empty.
+   * @returns its head, or -1 when too few descriptors are free: nothing has changed, try again once `poll` took one back.
+   * @throws RingError kind `chain-size` when the chain can never fit. ERR_VDPA_INVALID_ARGUMENT when it is empty.
    */
   add(chain: Chain): number {
     const { count, readable, addr, len } = chain;
@@ -117,7 +117,8 @@ export class SplitDriver {
 
   /** Shows the device everything added so far: once per batch. */
   publish(): void {
-    // Release: descriptors and avail entries before avail.idx; pairs with the device's load of avail.idx (SplitDevice.#refresh).
+    // Release: descriptors and avail entries before avail.idx; pairs with the load of avail.idx in
+    // SplitDevice.#refresh.
     // Being sequentially consistent it is also the barrier before the load of used.flags in shouldKick.
     Atomics.store(this.#ring.avail, IDX, this.#availIndex);
     this.#publishedIndex = this.#availIndex;
@@ -126,7 +127,8 @@ export class SplitDriver {
 
   /** Whether the device wants a kick for what was published. Ask after `publish`. */
   shouldKick(): boolean {
-    // Pairs with SplitDevice.setNotify, which stores used.flags and then loads avail.idx: one of the two sees the other.
+    // Pairs with SplitDevice.setNotify, which stores used.flags and then loads avail.idx: one of the two
+    // sees the other.
     return (Atomics.load(this.#ring.used, FLAGS) & VIRTQ_USED_F_NO_NOTIFY) === 0;
   }
 
@@ -171,7 +173,8 @@ export class SplitDriver {
    * sleeping: what the device returned before it saw the request comes without a call.
    */
   setInterrupts(enabled: boolean): void {
-    // Full barrier before the load of used.idx in that last look; pairs with SplitDevice.publish and its load of avail.flags in shouldCall.
+    // Full barrier before the load of used.idx in that last look; pairs with SplitDevice.publish, which stores used.idx
+    // and then loads avail.flags in shouldCall: one of the two sees the other.
     Atomics.store(this.#ring.avail, FLAGS, enabled ? 0 : VIRTQ_AVAIL_F_NO_INTERRUPT);
   }
 
@@ -192,14 +195,12 @@ export class SplitDriver {
     if (count !== expected) throw broken(`${count} chains are in flight, by the indices ${expected}`);
   }
 
+  /** Plain stores: the device learns of the ring later, through a system call or a message, and those order memory. */
   #initialise(base: number): void {
     const { desc, avail, used, usedRing } = this.#ring;
-    desc.fill(0);
-    usedRing.fill(0);
-    avail.fill(0);
-    Atomics.store(used, FLAGS, 0);
-    Atomics.store(used, IDX, base);
-    Atomics.store(avail, IDX, base);
+    for (const area of [desc, avail, used, usedRing]) area.fill(0);
+    avail[IDX] = base;
+    used[IDX] = base;
   }
 
   /** Loads used.idx once for the batch that follows; false when nothing is new. */
@@ -220,7 +221,7 @@ export class SplitDriver {
 
 function tooLong(count: number, size: number): RingError {
   return new RingError(
-    `The chain has ${count} descriptors and can never fit a queue of ${size}: make the queue larger, or the memory's maps fewer and larger.`,
+    `The chain has ${count} descriptors and can never fit a queue of ${size}: make the queue or the memory's maps larger.`,
     { details: { kind: 'chain-size', count, size } },
   );
 }

@@ -12,8 +12,8 @@
  *   3 │ addr │ len │ WRITE │      │     │ 3     │                        │                        │
  *     └──────┴─────┴───────┴──────┘     └───────┘                        └────────────────────────┘
  *
- * Both `idx` run freely through 16 bits; an entry's slot is `idx & mask`. Chains may come back in any order: here chain 3
- * is done and chain 0 (descriptors 0 and 2) is in flight. Ordering rules: docs/memory-model.md.
+ * Both `idx` run freely through 16 bits; an entry's slot is `idx & mask`. Chains may come back in any order: here
+ * chain 3 is done and chain 0 (descriptors 0 and 2) is in flight. Ordering rules: docs/memory-model.md.
  */
 import { VdpaError } from '../errors.js';
 import {
@@ -57,7 +57,10 @@ export class SplitRing {
   /** The elements of the device area. */
   readonly usedRing: Uint32Array;
 
-  /** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT for a size, an offset or a window that cannot be, ERR_VDPA_UNSUPPORTED_PLATFORM */
+  /**
+   * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT for a size, an offset or a window that cannot be,
+   * ERR_VDPA_UNSUPPORTED_PLATFORM
+   */
   constructor(areas: RingAreas, size: number) {
     if (!LITTLE_ENDIAN) {
       throw new VdpaError('ERR_VDPA_UNSUPPORTED_PLATFORM', 'Virtqueues need a little-endian host.');
