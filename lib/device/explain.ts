@@ -121,7 +121,9 @@ export function describeArguments(operation: Operation, result?: OperationResult
 }
 
 function argumentsOf(operation: Operation): ErrorDetails {
-  const { op: _op, always: _always, expect: _expect, ...values } = operation;
+  const { op, always: _always, expect: _expect, ...values } = operation;
+  // Every message names the path already.
+  if (op === 'open') return {};
   return Object.fromEntries(
     Object.entries(values).map(([name, value]) => [
       name,

@@ -74,6 +74,11 @@ export class BlkWorkload {
     return this.#driver.inFlight;
   }
 
+  /** Whether as many requests are in flight as there should be. */
+  get isFull(): boolean {
+    return this.#driver.inFlight >= this.#options.depth;
+  }
+
   /** Takes back and checks what the device has completed. @returns how many requests. */
   collect(): number {
     let done = 0;

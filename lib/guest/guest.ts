@@ -26,9 +26,12 @@ export interface GuestStatistics extends WorkloadCounters {
 export type GuestServices = {
   /** Starts making requests. */
   start(config: GuestConfig): void;
-  /** Goes on making requests available but kicks no more, until `release`. */
-  hold(): void;
-  /** Answers when nothing has completed for a while, or after `timeoutMs`. */
+  /**
+   * Goes on making requests available but kicks no more, until `release`. Answers when all it has kicked for is completed, so
+   * that what is in flight then stays in flight, or after `timeoutMs`.
+   */
+  hold(timeoutMs: number): Promise<void>;
+  /** Answers when as many requests are in flight as there should be and none completes, or after `timeoutMs`. */
   idle(timeoutMs: number): Promise<void>;
   /** Kicks again, also for what was held. */
   release(): void;

@@ -12,6 +12,7 @@ import type { GuestConfig, GuestServices, GuestStatistics } from './guest.js';
 
 /** How long nothing must complete before a held device is taken to be idle, in milliseconds. */
 const IDLE_MS = 3;
+const POLL_MS = 1;
 
 class Guest {
   readonly #config: GuestConfig;
@@ -37,20 +38,23 @@ class Guest {
     this.#step();
   }
 
-  hold(): void {
+  async hold(timeoutMs: number): Promise<void> {
     this.#kicking = false;
+    const { counters } = this.#workload;
+    const kicked = counters.submitted;
+    await this.#stepUntil(() => counters.completed >= kicked, timeoutMs);
   }
 
   async idle(timeoutMs: number): Promise<void> {
-    const deadline = performance.now() + timeoutMs;
-    let quiet = performance.now();
-    let completed = this.#workload.counters.completed;
-    while (performance.now() < deadline && performance.now() - quiet < IDLE_MS) {
-      await sleep(1);
-      if (this.#workload.counters.completed === completed) continue;
-      completed = this.#workload.counters.completed;
-      quiet = performance.now();
-    }
+    const { counters } = this.#workload;
+    let completed = counters.completed;
+    let since = performance.now();
+    const quiet = () => {
+      if (counters.completed !== completed) since = performance.now();
+      completed = counters.completed;
+      return this.#workload.isFull && performance.now() - since >= IDLE_MS;
+    };
+    await this.#stepUntil(quiet, timeoutMs);
   }
 
   release(): void {
@@ -86,11 +90,8 @@ class Guest {
 
   async finish(timeoutMs: number): Promise<GuestStatistics> {
     this.#submitting = false;
-    const deadline = performance.now() + timeoutMs;
     this.release();
-    while (this.#workload.inFlight > 0 && !this.#workload.fault && performance.now() < deadline) {
-      await sleep(1);
-    }
+    await this.#stepUntil(() => this.#workload.inFlight === 0 || this.#workload.fault !== undefined, timeoutMs);
     return this.statistics();
   }
 
@@ -114,6 +115,12 @@ class Guest {
     this.#memory.close();
     this.#memory = this.#prepared.memory;
     this.#prepared = undefined;
+  }
+
+  /** Looks at the ring itself meanwhile: waiting for a call can take longer than what is waited for. */
+  async #stepUntil(condition: () => boolean, timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    for (this.#step(); !condition() && performance.now() < deadline; this.#step()) await sleep(POLL_MS);
   }
 
   #step(): void {
@@ -142,7 +149,7 @@ serve({
   start(config) {
     guest = new Guest(config);
   },
-  hold: () => current().hold(),
+  hold: timeoutMs => current().hold(timeoutMs),
   idle: timeoutMs => current().idle(timeoutMs),
   release: () => current().release(),
   surge: count => current().surge(count),

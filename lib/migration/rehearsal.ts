@@ -43,8 +43,10 @@ export interface RehearsalOptions {
 
 /** Pre-copy gives up converging after so many rounds and takes the rest into the blackout. */
 const MAX_ROUNDS = 16;
-/** How long a held device gets to become idle; a slow one never does, and then has requests in flight anyway. */
-const HOLD_MS = 50;
+/** How long a held device gets to complete what it was kicked for. */
+const HOLD_MS = 1000;
+/** How long it gets to become idle after that; a slow one never does, and then has requests in flight anyway. */
+const IDLE_MS = 50;
 const FINISH_MS = 10_000;
 const QUEUE_SIZE = 256;
 
@@ -145,8 +147,8 @@ export class Rehearsal {
   }
 
   async #switchToShadow(): Promise<void> {
-    await this.#guest.thread.call('hold');
-    await this.#guest.thread.call('idle', HOLD_MS);
+    await this.#guest.thread.call('hold', HOLD_MS);
+    await this.#guest.thread.call('idle', IDLE_MS);
     this.#inFlightAtSwitch = await this.#source!.enterShadow();
     await this.#guest.thread.call('release');
   }
@@ -170,8 +172,8 @@ export class Rehearsal {
     const source = this.#source!;
     const guest = this.#guest.thread;
     // Requests stay in the shadow ring: a device that is never found with work in flight would prove nothing.
-    await source.kickDevice(false);
-    await guest.call('idle', HOLD_MS);
+    await source.hold(HOLD_MS);
+    await guest.call('idle', IDLE_MS);
     this.#stopped = await source.stopShadow();
     const inFlight = guestRingIndices(this.#memory, this.#guest.queue).waiting;
     this.#dirty.addDevice(this.#stopped.ends.map(end => end.dirty));
@@ -253,8 +255,7 @@ export class Rehearsal {
   #report(statistics: GuestStatistics, failures: readonly string[] = []): MigrationReport {
     const { from, to, placement } = this.#options;
     const persist = from.backendFeatures & to.backendFeatures & VHOST_BACKEND_F_IOTLB_PERSIST;
-    const comparing = this.#phases.duration('compare');
-    const { inFlight = 0, replayed = 0, available = 0, startedMs = 0, endedMs = 0, before } = this.#blackout ?? {};
+    const { inFlight = 0, replayed = 0, available = 0 } = this.#blackout ?? {};
     const reasons = [...failures, ...this.#findings(statistics)];
     return {
       schema: 'svq.migrate/1',
@@ -264,8 +265,7 @@ export class Rehearsal {
       to: to.device.path,
       placement,
       maps_kept: persist !== 0n && placement === 'identity',
-      blackout_ms: endedMs - startedMs - comparing,
-      guest_gap_ms: statistics.first_completion_ms - (before?.last_completion_ms ?? 0) - comparing,
+      ...this.#outages(statistics),
       phases: this.#phases.reports,
       memory: {
         bytes: this.#memory.size,
@@ -296,6 +296,18 @@ export class Rehearsal {
         first_mismatches: this.#comparison.first.map(hex),
       },
       shadow: this.#shadow,
+    };
+  }
+
+  /** Both times, without the comparison, which a real migration does not make. */
+  #outages(statistics: GuestStatistics): Pick<MigrationReport, 'blackout_ms' | 'guest_gap_ms'> {
+    if (!this.#blackout || !this.#committed || statistics.first_completion_ms === 0)
+      return { blackout_ms: null, guest_gap_ms: null };
+    const { startedMs, endedMs, before } = this.#blackout;
+    const comparing = this.#phases.duration('compare');
+    return {
+      blackout_ms: endedMs - startedMs - comparing,
+      guest_gap_ms: statistics.first_completion_ms - before.last_completion_ms - comparing,
     };
   }
 

@@ -60,10 +60,11 @@ export interface MigrationReport {
   readonly placement: 'identity' | 'relocated';
   /** Whether the devices kept their maps through resets (IOTLB_PERSIST). */
   readonly maps_kept: boolean;
-  /** From the suspend on the source to the moment the destination may serve; the comparison of memory is taken out. */
-  readonly blackout_ms: number;
+  /** From the suspend on the source to the moment the destination may serve; the comparison of memory is taken out.
+   * Null when there was none. */
+  readonly blackout_ms: number | null;
   /** From the guest's last completion before the blackout to the first after it; the comparison is taken out. */
-  readonly guest_gap_ms: number;
+  readonly guest_gap_ms: number | null;
   readonly phases: readonly PhaseReport[];
   readonly memory: MemoryReport;
   readonly workload: WorkloadReport;
@@ -71,4 +72,37 @@ export interface MigrationReport {
   readonly shadow: readonly QueueCounters[];
   /** When a phase failed: which, and whether the source serves again. */
   readonly failure?: { readonly phase: string; readonly message: string; readonly source_serves: boolean };
+}
+
+/** The report of a pair that cannot migrate: nothing was started. */
+export function refusal(from: string, to: string, reasons: readonly string[]): MigrationReport {
+  return {
+    schema: 'svq.migrate/1',
+    verdict: 'fail',
+    reasons,
+    from,
+    to,
+    placement: 'identity',
+    maps_kept: false,
+    blackout_ms: null,
+    guest_gap_ms: null,
+    phases: [],
+    memory: { bytes: 0, copied_bytes: 0, rounds: 0, dirty_pages: 0, guest_dirty_pages: 0, device_dirty_pages: 0 },
+    workload: {
+      submitted: 0,
+      completed: 0,
+      reads: 0,
+      writes: 0,
+      lost: 0,
+      duplicated: 0,
+      corrupt: 0,
+      errors: 0,
+      in_flight_at_switch: 0,
+      in_flight_at_blackout: 0,
+      replayed: 0,
+      available_in_blackout: 0,
+    },
+    verification: { pages_compared: 0, hole_pages: 0, mismatches: 0, first_mismatches: [] },
+    shadow: [],
+  };
 }

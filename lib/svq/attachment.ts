@@ -53,6 +53,8 @@ export class Attachment {
   /** Started at attach, so that a switch does not wait for threads. */
   readonly #shadows: readonly ShadowThread[];
   #mode: AttachmentMode = 'attached';
+  /** A start was tried, so that the device must be reset before the next. */
+  #started = false;
   /** Where the queues stand while nobody serves them. */
   #states: readonly QueueState[] | undefined;
 
@@ -176,9 +178,12 @@ export class Attachment {
     else await this.#startPassthrough(queues.map(queue => guestRingIndices(memory, queue).usedIndex));
   }
 
-  /** Makes requests available to the device without kicks, or with them again. */
-  async kickDevice(kicking: boolean): Promise<void> {
-    await this.#ask(shadow => shadow.call('kickDevice', kicking));
+  /**
+   * Makes requests available to the device without kicks from now on, until the next start. Answers when all it was kicked for
+   * is completed, or after `timeoutMs`.
+   */
+  async hold(timeoutMs: number): Promise<void> {
+    await this.#ask(shadow => shadow.call('hold', timeoutMs));
   }
 
   /** Requests taken from the guest and not returned. */
@@ -252,14 +257,20 @@ export class Attachment {
     return indices.map((_, i) => numberAt(results, i + 1));
   }
 
-  /** Reset, maps where they must change or were lost, and everything up to DRIVER_OK. */
+  /** Reset (but for the first start), maps where they must change or were lost, and everything up to DRIVER_OK. */
   #startOperations(shadowed: boolean, bases: readonly number[]): Operation[] {
-    const { queues, features } = this.#options;
-    const lost = this.#mode !== 'attached' && (this.#options.backendFeatures & VHOST_BACKEND_F_IOTLB_PERSIST) === 0n;
+    const { queues, features, backendFeatures } = this.#options;
+    const again = this.#started;
+    this.#started = true;
+    const lost = again && (backendFeatures & VHOST_BACKEND_F_IOTLB_PERSIST) === 0n;
     const programs = queues.map((queue, i) =>
       shadowed ? this.#rings.program(i, bases[i]!) : { ...queue, base: bases[i]! },
     );
-    return [...resetOperations(), ...this.#mapOperations(shadowed, lost), ...startOperations(features, programs)];
+    return [
+      ...(again ? resetOperations() : []),
+      ...this.#mapOperations(shadowed, lost),
+      ...startOperations(features, programs),
+    ];
   }
 
   #mapOperations(shadowed: boolean, remap: boolean): Operation[] {

@@ -45,7 +45,11 @@ export type ShadowServices = {
   stop(): ShadowEnd;
   isRunning(): boolean;
   drain(timeoutMs: number): Promise<boolean>;
-  kickDevice(kicking: boolean): void;
+  /**
+   * Makes requests available to the device without kicks from now on. Answers when all it was kicked for is completed, so that
+   * what is in flight then stays in flight, or after `timeoutMs`.
+   */
+  hold(timeoutMs: number): Promise<void>;
   takeDirty(): Uint32Array;
   counters(): QueueCounters;
   fault(): string | undefined;

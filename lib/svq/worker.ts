@@ -16,8 +16,7 @@ import { Forwarder } from './forwarder.js';
 import { Loop } from './loop.js';
 import type { ShadowConfig, ShadowEnd, ShadowServices } from './shadow.js';
 
-/** Interval of looking whether the requests in flight are back, in milliseconds. */
-const DRAIN_POLL_MS = 1;
+const POLL_MS = 1;
 
 interface Running {
   readonly forwarder: Forwarder;
@@ -79,11 +78,22 @@ function stop(): ShadowEnd {
 async function drain(timeoutMs: number): Promise<boolean> {
   const { forwarder } = current();
   forwarder.accept(false);
+  return passUntil(() => forwarder.inFlight === 0, timeoutMs);
+}
+
+async function hold(timeoutMs: number): Promise<void> {
+  const { forwarder } = current();
+  const { counters } = forwarder;
+  forwarder.kickDevice(false);
+  const kicked = counters.forwarded;
+  await passUntil(() => counters.completed >= kicked, timeoutMs);
+}
+
+/** Looks at the rings itself meanwhile: waiting for a call can take longer than what is waited for. */
+async function passUntil(condition: () => boolean, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
-  while (forwarder.inFlight > 0 && performance.now() < deadline) {
-    await sleep(DRAIN_POLL_MS);
-  }
-  return forwarder.inFlight === 0;
+  for (; !condition() && performance.now() < deadline; running?.loop.pass()) await sleep(POLL_MS);
+  return condition();
 }
 
 serve({
@@ -91,8 +101,7 @@ serve({
   stop,
   isRunning: (): boolean => running !== undefined,
   drain,
-  /** Makes requests available to the device without kicks, or with them again. */
-  kickDevice: (kicking: boolean): void => current().forwarder.kickDevice(kicking),
+  hold,
   /** Hands over the device's dirty pages since the last time. */
   takeDirty: (): Uint32Array => current().dirty.take(),
   counters: (): QueueCounters => current().forwarder.counters,

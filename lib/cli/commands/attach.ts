@@ -1,0 +1,101 @@
+/** `svq attach DEVICE` */
+import { openBlockDevice } from '../../device/block.js';
+import { isSoft } from '../../device/reference.js';
+import { maxDepth } from '../../guest/block-guest.js';
+import type { GuestStatistics } from '../../guest/guest.js';
+import { permitWrites } from '../../guest/write-permission.js';
+import { LoadRun } from '../../migration/load-run.js';
+import { parseDuration, parseSize } from '../../units.js';
+import { EXIT } from '../exit-codes.js';
+import { interruptible } from '../interrupt.js';
+import { note, print, printJson } from '../output.js';
+import { traced } from '../traced.js';
+import { checkDepth, type WorkloadArguments, writeRequest } from '../workload-options.js';
+
+interface Arguments extends WorkloadArguments {
+  readonly device: string;
+  readonly shadow: boolean;
+  readonly duration: string;
+  readonly json: boolean;
+  readonly trace: boolean;
+}
+
+export async function attach(args: Arguments): Promise<number> {
+  const { document, interrupted } = await interruptible(async signal => ({
+    document: await load(args, signal),
+    interrupted: signal.aborted,
+  }));
+  if (args.json) printJson(document);
+  else printHuman(document);
+  if (interrupted) return EXIT.interrupted;
+  return document.verdict === 'pass' ? EXIT.ok : EXIT.failed;
+}
+
+async function load(args: Arguments, signal: AbortSignal) {
+  const request = writeRequest(args);
+  const durationMs = parseDuration(args.duration);
+  const memory = parseSize(args.memory);
+  const { depth, seed, shadow } = args;
+  const block = await openBlockDevice(args.device, { wrap: device => traced(device, args.trace) });
+  if (!isSoft(args.device)) note(`opening ${args.device} has reset it`);
+  let run: LoadRun | undefined;
+  try {
+    checkDepth(depth, maxDepth(block.capabilities.vringNumMax));
+    const soft = isSoft(args.device) && request.range === undefined;
+    const area = await permitWrites(block, { ...request, destroy: request.destroy || soft });
+    run = new LoadRun({ block, memory, area, depth, seed, shadow });
+    await run.start();
+    const started = performance.now();
+    await run.run(durationMs, liveStatistics(), signal);
+    const elapsed = performance.now() - started;
+    return summarise(block.device.path, shadow, elapsed, await run.finish());
+  } finally {
+    await run?.close();
+    await block.device.close();
+  }
+}
+
+/** One line a second. */
+function liveStatistics(): (statistics: GuestStatistics) => void {
+  let last = { completed: 0, at: performance.now() };
+  return ({ completed, in_flight, corrupt, errors }) => {
+    const now = performance.now();
+    const rate = ((completed - last.completed) / (now - last.at)) * 1000;
+    last = { completed, at: now };
+    note(`${completed} requests, ${rate.toFixed(0)}/s, ${in_flight} in flight, ${corrupt} corrupt, ${errors} errors`);
+  };
+}
+
+function summarise(device: string, shadow: boolean, elapsed: number, result: Awaited<ReturnType<LoadRun['finish']>>) {
+  const { submitted, completed, reads, writes, corrupt, errors, duplicated } = result.statistics;
+  const lost = submitted - completed;
+  const failed = lost + corrupt + errors + duplicated > 0 || result.fault !== undefined;
+  return {
+    schema: 'svq.attach/1',
+    verdict: failed ? 'fail' : 'pass',
+    device,
+    mode: shadow ? 'shadow' : 'passthrough',
+    duration_ms: elapsed,
+    requests_per_s: (completed / elapsed) * 1000,
+    workload: { submitted, completed, reads, writes, lost, duplicated, corrupt, errors },
+    fault: result.fault ?? null,
+    shadow: result.shadow,
+  };
+}
+
+function printHuman(document: Awaited<ReturnType<typeof load>>): void {
+  const { verdict, device, mode, duration_ms, requests_per_s, workload, fault, shadow } = document;
+  print(`${verdict === 'pass' ? 'PASS' : 'FAIL'}  ${device}, ${mode}, ${(duration_ms / 1000).toFixed(1)} s`);
+  if (fault !== null) print(`      ${fault}`);
+  print(
+    `requests  ${workload.completed} (${workload.reads} reads, ${workload.writes} writes), ${requests_per_s.toFixed(0)}/s`,
+  );
+  print(
+    `          ${workload.lost} lost, ${workload.duplicated} duplicated, ${workload.corrupt} corrupt, ${workload.errors} errors`,
+  );
+  for (const queue of shadow) {
+    print(
+      `shadow    ${queue.batches} batches (largest ${queue.largest_batch}), ${queue.kicks} kicks, ${queue.calls} calls, ${queue.parks} parks`,
+    );
+  }
+}
