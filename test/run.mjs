@@ -1,0 +1,152 @@
+#!/usr/bin/env node
+// @ts-check
+// npm test: builds, checks, runs the host's tiers and then the kernel tier on every kernel of MATRIX. Nothing is skipped
+// silently: a tier that could not run is a failure. The last line is the sum.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runInRig } from './rig/rig.mjs';
+
+/**
+ * A boot of the kernel tier.
+ * @typedef {{ name: string, kernel: string, params?: string[], env?: Record<string, string>, files?: string[] }} Boot
+ */
+
+/** @type {Boot[]} */
+const MATRIX = [
+  { name: 'Linux 7.2', kernel: '7.2' },
+  { name: 'Linux 6.12', kernel: '6.12' },
+  // Simulators that pin what they map, with the 8 MiB memlock limit every root has.
+  {
+    name: 'Linux 7.2, pinned memory',
+    kernel: '7.2',
+    params: ['vdpa_sim.use_va=0'],
+    env: { VHOST_VDPA_PINNED: '1' },
+    files: ['attach', 'migrate'],
+  },
+];
+const BOOT_SECONDS = 600;
+const VITEST = 'node_modules/vitest/vitest.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const total = { passed: 0, failed: 0 };
+
+/** @param {string} text */
+const say = text => process.stdout.write(`${text}\n`);
+
+/**
+ * Counts a check that is no vitest test.
+ * @param {string} name
+ * @param {string[]} argv
+ */
+function check(name, argv) {
+  const [command, ...args] = argv;
+  const { status, stdout, stderr } = spawnSync(/** @type {string} */ (command), args, { cwd: root, encoding: 'utf8' });
+  total[status === 0 ? 'passed' : 'failed']++;
+  say(`${status === 0 ? 'ok    ' : 'FAILED'} ${name}`);
+  if (status !== 0) say(`${stdout}${stderr}`);
+  return status === 0;
+}
+
+/**
+ * @typedef {{ fullName: string, status: string, failureMessages: string[], duration?: number }} Assertion
+ * @typedef {{ numPassedTests: number, numFailedTests: number, numPendingTests: number, success: boolean,
+ *   testResults: { name: string, status: string, message: string, assertionResults: Assertion[] }[] }} Results
+ */
+
+/**
+ * Adds the results of a vitest run and prints its failures.
+ * @param {string} name
+ * @param {Results} results
+ */
+function count(name, results) {
+  // A file that failed to load has no tests to count.
+  const broken = results.testResults.filter(file => file.status === 'failed' && file.assertionResults.length === 0);
+  const failed = results.numFailedTests + broken.length;
+  total.passed += results.numPassedTests;
+  total.failed += failed;
+  say(
+    `${failed === 0 ? 'ok    ' : 'FAILED'} ${name}: ${results.numPassedTests} passed, ${failed} failed, ${results.numPendingTests} not for this tier`,
+  );
+  for (const file of broken) say(`  ${file.name}\n${file.message}`);
+  for (const test of results.testResults.flatMap(file => file.assertionResults)) {
+    if (test.status === 'failed') say(`  ${test.fullName}\n${test.failureMessages.join('\n')}`);
+  }
+}
+
+function runHostTiers() {
+  const folder = mkdtempSync(join(tmpdir(), 'vhost-vdpa-test-'));
+  const output = join(folder, 'results.json');
+  try {
+    spawnSync(process.execPath, [VITEST, 'run', '--reporter=json', `--outputFile=${output}`], {
+      cwd: root,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    count('unit, property and CLI tests', JSON.parse(readFileSync(output, 'utf8')));
+  } catch (error) {
+    fail('unit, property and CLI tests', error);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** @param {Boot} boot */
+async function runKernelTier({ name, kernel, params = [], env = {}, files = [] }) {
+  const title = `kernel tier on ${name}`;
+  try {
+    const vitest = [
+      VITEST,
+      'run',
+      '--configLoader',
+      'runner',
+      '--config',
+      'vitest.kernel.config.ts',
+      '--reporter=json',
+    ];
+    const { code, stdout, stderr, timedOut } = await runInRig({
+      kernel,
+      params,
+      env,
+      timeoutSeconds: BOOT_SECONDS,
+      command: ['node', ...vitest, ...files],
+      say: message => process.stderr.write(`rig: ${message}\n`),
+    });
+    process.stdout.write(stderr.toString().replace(/^(?!covered:).*\n/gm, ''));
+    if (timedOut) throw new Error(`it did not end within ${BOOT_SECONDS} s`);
+    const text = stdout.toString();
+    if (!text.includes('"numTotalTests"')) throw new Error(`it ended with code ${code}:\n${text}${stderr}`);
+    /** @type {Results} */
+    const results = JSON.parse(text.slice(text.indexOf('{"num')));
+    if (results.numPassedTests === 0) throw new Error(`no test ran:\n${stderr}`);
+    count(title, results);
+  } catch (error) {
+    fail(title, error);
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} error
+ */
+function fail(name, error) {
+  total.failed++;
+  say(`FAILED ${name}: ${error instanceof Error ? error.message : error}`);
+}
+
+const built = check('build', [process.execPath, 'node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
+check('lint and format', [process.execPath, 'node_modules/@biomejs/biome/bin/biome', 'ci', '.']);
+check('types of the tests', [
+  process.execPath,
+  'node_modules/typescript/bin/tsc',
+  '-p',
+  'test/tsconfig.json',
+  '--noEmit',
+]);
+if (built) {
+  runHostTiers();
+  for (const boot of MATRIX) await runKernelTier(boot);
+}
+say(`${total.passed} passed, ${total.failed} failed`);
+process.exitCode = total.failed === 0 ? 0 : 1;
