@@ -1,19 +1,21 @@
 /** The command line: `svq COMMAND`. */
 import { readFileSync } from 'node:fs';
-import leven from 'leven';
 import yargs, { type Argv } from 'yargs';
-import { VdpaError } from '../errors.js';
 import { EXIT, EXIT_TEXT, exitCodeOf } from './exit-codes.js';
-import { printError } from './output.js';
+import { note, printError } from './output.js';
+import { refuseRepeated, usageError } from './usage.js';
 import { WORKLOAD_OPTIONS } from './workload-options.js';
+
+const COMMANDS = ['devices', 'inspect', 'attach', 'migrate'];
 
 /**
  * Runs one command line and returns its exit code.
  * @param argv Arguments after the program's name.
  */
 export async function main(argv: readonly string[]): Promise<number> {
-  endQuietlyOnClosedPipe();
-  const json = argv.some(argument => /^(--json|-\w*j\w*)$/.test(argument));
+  handleOutputErrors();
+  // A command line that cannot be parsed is answered in JSON too.
+  const json = argv.some(argument => /^(--json(=true)?|-[a-z]*j[a-z]*)$/.test(argument));
   let code: number = EXIT.ok;
   const parser = build(argv, run => {
     code = run;
@@ -27,12 +29,14 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** `| head` closes our stdout: that is no failure. */
-function endQuietlyOnClosedPipe(): void {
+/** `| head` closes our stdout: that is no failure. A full disk is. Nobody can be told about stderr. */
+function handleOutputErrors(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT.ok);
-    throw error;
+    note(`cannot write to stdout: ${error.message}`);
+    process.exit(EXIT.failed);
   });
+  process.stderr.on('error', () => {});
 }
 
 function build(argv: readonly string[], exit: (code: number) => void): Argv {
@@ -71,7 +75,12 @@ function build(argv: readonly string[], exit: (code: number) => void): Argv {
           .positional('device', device)
           .options(WORKLOAD_OPTIONS)
           .option('shadow', { type: 'boolean', default: false, describe: 'forward through a shadow virtqueue' })
-          .option('duration', { type: 'string', default: '10s', describe: 'how long, such as 500ms, 10s, 2m' })
+          .option('duration', {
+            type: 'string',
+            requiresArg: true,
+            default: '10s',
+            describe: 'how long, such as 500ms, 10s, 2m',
+          })
           .example('$0 attach soft:blk --shadow', 'on the embedded device')
           .example('$0 attach vblk0 --write-range 64M:16M', 'writing to a part of a disk'),
       async args => exit(await (await import('./commands/attach.js')).attach(args)),
@@ -82,23 +91,34 @@ function build(argv: readonly string[], exit: (code: number) => void): Argv {
       y =>
         y
           .options(WORKLOAD_OPTIONS)
-          .option('from', { type: 'string', default: 'soft:blk', describe: 'source device' })
-          .option('to', { type: 'string', default: 'soft:blk', describe: 'destination device, on the same disk' })
+          .option('from', { type: 'string', requiresArg: true, default: 'soft:blk', describe: 'source device' })
+          .option('to', {
+            type: 'string',
+            requiresArg: true,
+            default: 'soft:blk',
+            describe: 'destination device, on the same disk',
+          })
           .option('relocated', {
             type: 'boolean',
             default: false,
             describe: 'while shadowed, place memory elsewhere in the address space',
           })
-          .option('settle', { type: 'string', default: '200ms', describe: 'how long the workload runs in each state' })
+          .option('settle', {
+            type: 'string',
+            requiresArg: true,
+            default: '200ms',
+            describe: 'how long the workload runs in each state',
+          })
           .option('max-downtime', {
             type: 'string',
+            requiresArg: true,
             default: '50ms',
             describe: 'pre-copy goes on until the last copy would take no longer',
           })
           .option('without', {
             type: 'string',
             array: true,
-            default: [],
+            requiresArg: true,
             describe: 'backend features not to acknowledge, such as IOTLB_PERSIST',
           })
           .example('$0 migrate', 'between two embedded devices')
@@ -112,35 +132,28 @@ function build(argv: readonly string[], exit: (code: number) => void): Argv {
     .recommendCommands()
     .strictCommands()
     .strict()
+    .check(args => {
+      refuseRepeated(args, ['without']);
+      return true;
+    })
+    .parserConfiguration({ 'boolean-negation': false })
+    // The messages are told apart by their text, and ours are English.
+    .detectLocale(false)
     .exitProcess(false)
     .version(version())
+    .describe({ help: 'show this help', version: 'show the version' })
     .epilogue(EXIT_TEXT)
     .wrap(Math.min(120, process.stdout.columns ?? 100))
     .fail((message, error) => {
-      throw error ?? usageError(message, argv, parser);
+      // yargs' own errors come as YError; ours, and those of commands, as they are.
+      if (error && error.name !== 'YError') throw error;
+      throw usageError(error?.message ?? message, argv, COMMANDS, optionNames(parser));
     });
   return parser;
 }
 
-function usageError(message: string, argv: readonly string[], parser: Argv): VdpaError {
-  const unknown = /^Unknown arguments?: ([^,]+)/.exec(message)?.[1];
-  const hint = unknown === undefined ? undefined : nearestOption(unknown, parser);
-  const command = argv.find(argument => !argument.startsWith('-'));
-  const help = `See "svq${command && !message.startsWith('Unknown command') ? ` ${command}` : ''} --help".`;
-  return new VdpaError(
-    'ERR_VDPA_INVALID_ARGUMENT',
-    `${message.replace(/\n+/g, ' ')}.${hint ? ` Did you mean --${hint}?` : ''} ${help}`
-      .replace('..', '.')
-      .replace('?.', '?'),
-  );
-}
-
-function nearestOption(unknown: string, parser: Argv): string | undefined {
-  const known = Object.keys((parser as unknown as { getOptions(): { key: Record<string, unknown> } }).getOptions().key);
-  const [nearest] = known
-    .map(name => ({ name, distance: leven(name, unknown) }))
-    .sort((a, b) => a.distance - b.distance);
-  return nearest && nearest.distance <= 3 ? nearest.name : undefined;
+function optionNames(parser: Argv): string[] {
+  return Object.keys((parser as unknown as { getOptions(): { key: object } }).getOptions().key);
 }
 
 function version(): string {

@@ -1,4 +1,5 @@
 /** What the command prints: one document on stdout, everything else on stderr. */
+import { debuglog } from 'node:util';
 import Table from 'cli-table3';
 import yoctoSpinner from 'yocto-spinner';
 import { VdpaError } from '../errors.js';
@@ -17,6 +18,12 @@ export function print(text: string): void {
 /** A remark for the person in front of it. */
 export function note(text: string): void {
   process.stderr.write(`svq: ${text}\n`);
+}
+
+/** Names and values, one pair a line; a line without a name goes on with the one before. */
+export function facts(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n');
 }
 
 /** A table without borders, as the other tools of this field print theirs. */
@@ -56,14 +63,21 @@ export function table(
     .join('\n');
 }
 
-/** The error as a document, for `--json`, or as a line for people. */
+/** The error as a document, for `--json`, and as a line for people. Stacks only for NODE_DEBUG=svq. */
 export function printError(error: unknown, json: boolean): void {
-  const { code, message, details } =
-    error instanceof VdpaError
-      ? error
-      : { code: 'ERR_INTERNAL', message: String(error instanceof Error ? error.stack : error), details: {} };
+  const { code, message, details } = error instanceof VdpaError ? error : unexpected(error);
   if (json) printJson({ schema: 'svq.error/1', code, message, details });
-  process.stderr.write(`svq: ${message} (${code})\n`);
+  note(`${message} (${code})`);
+  debuglog('svq')('%s', error instanceof Error ? error.stack : error);
+}
+
+function unexpected(error: unknown) {
+  const message = error instanceof Error ? error.message : String(error);
+  return {
+    code: 'ERR_INTERNAL',
+    message: `${message}. This is a defect of svq; NODE_DEBUG=svq shows where.`,
+    details: {},
+  };
 }
 
 /** What is going on, on a terminal; nothing elsewhere. */

@@ -7,14 +7,23 @@ import { parseSize } from '../units.js';
 export const WORKLOAD_OPTIONS = {
   memory: {
     type: 'string',
+    requiresArg: true,
     default: '1G',
     describe: 'guest memory, such as 256M or 1G (sparse: it costs what is touched)',
   },
-  depth: { type: 'number', default: 32, describe: 'requests in flight' },
-  writes: { type: 'string', describe: 'share of writes, such as 30% (default 40% where writing is allowed, else 0)' },
-  'write-range': { type: 'string', describe: 'START:LENGTH that the workload may overwrite, such as 64M:16M' },
+  depth: { type: 'number', requiresArg: true, default: 32, describe: 'requests in flight' },
+  writes: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'share of writes, such as 30% (default 40% where writing is allowed, else 0)',
+  },
+  'write-range': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'START:LENGTH that the workload may overwrite, such as 64M:16M',
+  },
   destroy: { type: 'boolean', default: false, describe: 'the workload may overwrite the whole disk' },
-  seed: { type: 'number', default: 1, describe: 'seed of the workload, to repeat a run' },
+  seed: { type: 'number', requiresArg: true, default: 1, describe: 'seed of the workload, to repeat a run' },
 } as const satisfies Record<string, Options>;
 
 export interface WorkloadArguments {
@@ -37,9 +46,20 @@ export function writeRequest(args: WorkloadArguments): WriteRequest {
 }
 
 /** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT unless it is a whole number from 1 to `most`. */
-export function checkDepth(depth: number, most: number): number {
-  if (Number.isInteger(depth) && depth >= 1 && depth <= most) return depth;
-  throw invalid(`--depth is a whole number from 1 to ${most} with this device's queue, not ${depth}.`);
+export function checkDepth(depth: number, most: number): void {
+  if (Number.isInteger(depth) && depth >= 1 && depth <= most) return;
+  throw invalid(`--depth is a whole number from 1 to ${most} with this device's queue${but(depth)}.`);
+}
+
+/** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT unless it is a whole number of 32 bits. */
+export function checkSeed(seed: number): void {
+  if (Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32) return;
+  throw invalid(`--seed is a whole number from 0 to ${2 ** 32 - 1}${but(seed)}.`);
+}
+
+/** What was given instead; yargs turns what is no number into NaN. */
+function but(given: number): string {
+  return Number.isNaN(given) ? '' : `, not ${given}`;
 }
 
 function parseRange(text: string): WriteRange {

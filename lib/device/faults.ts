@@ -11,6 +11,8 @@ export interface Fault {
 /** Decides, operation by operation, whether and how it fails. */
 export type FaultPlan = (operation: Operation) => Fault | undefined;
 
+const NOT_RUN: OperationResult = { ran: false, errno: 0, value: undefined, started_ms: 0, duration_ms: 0 };
+
 /** The same device with faults. Operations after a fault do not run, save those marked `always`. */
 export function injectFaults(device: Device, plan: FaultPlan): Device {
   return {
@@ -24,8 +26,9 @@ export function injectFaults(device: Device, plan: FaultPlan): Device {
       const head = operations.slice(0, fault.when === 'after' ? faulty + 1 : faulty);
       const tail = operations.slice(faulty + 1).filter(operation => operation.always);
       const results = [...(head.length ? await device.submit(head, options) : [])];
-      if (results.every(result => result.ran && result.errno === 0)) {
-        results[faulty] = { ran: true, errno: fault.errno, value: undefined, started_ms: 0, duration_ms: 0 };
+      const failed = results.some(result => !result.ran || result.errno !== 0);
+      if (!failed || operations[faulty]?.always) {
+        results[faulty] = { ...(results[faulty] ?? NOT_RUN), ran: true, errno: fault.errno, value: undefined };
       }
       const late = tail.length ? await device.submit(tail) : [];
       return complete(operations, results, tail, late);
@@ -39,6 +42,5 @@ function complete(
   tail: readonly Operation[],
   late: readonly OperationResult[],
 ): OperationResult[] {
-  const notRun: OperationResult = { ran: false, errno: 0, value: undefined, started_ms: 0, duration_ms: 0 };
-  return operations.map((operation, index) => results[index] ?? late[tail.indexOf(operation)] ?? notRun);
+  return operations.map((operation, index) => results[index] ?? late[tail.indexOf(operation)] ?? NOT_RUN);
 }

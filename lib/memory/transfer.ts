@@ -61,11 +61,11 @@ export async function compareMemory(a: GuestMemory, b: GuestMemory, runs: Float6
 }
 
 function sectionPairs(from: GuestMemory, to: GuestMemory): [Section, Section][] {
+  const different = new VdpaError('ERR_VDPA_INVALID_ARGUMENT', 'The two guest memories do not have the same sections.');
+  if (from.sections.length !== to.sections.length) throw different;
   return from.sections.map((section, index) => {
-    const other = to.sections[index];
-    if (other?.gpa !== section.gpa || other.size !== section.size || other.offset !== section.offset) {
-      throw new VdpaError('ERR_VDPA_INVALID_ARGUMENT', 'The two guest memories do not have the same sections.');
-    }
+    const other = to.sections[index]!;
+    if (other.gpa !== section.gpa || other.size !== section.size || other.offset !== section.offset) throw different;
     return [section, other];
   });
 }

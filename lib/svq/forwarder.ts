@@ -48,7 +48,8 @@ export class Forwarder {
   #parked = false;
   #accepting = true;
   #kicking = true;
-  #fault: RingError | undefined;
+  #guestFault: RingError | undefined;
+  #deviceFault: RingError | undefined;
 
   constructor(parts: ForwarderParts) {
     this.#parts = parts;
@@ -60,7 +61,7 @@ export class Forwarder {
 
   /** What made the queue stop taking requests, if anything did. Completions still go to the guest unless the device is at fault. */
   get fault(): RingError | undefined {
-    return this.#fault;
+    return this.#guestFault ?? this.#deviceFault;
   }
 
   /** Requests taken from the guest and not yet returned. */
@@ -91,12 +92,12 @@ export class Forwarder {
    * @returns how many it moved.
    */
   forward(budget: number): number {
-    if (this.#fault) return 0;
+    if (this.fault) return 0;
     let moved = 0;
     try {
       while (moved < budget && this.#next()) moved++;
     } catch (error) {
-      this.#quarantine(error);
+      this.#guestFault = this.#count(error);
     }
     if (moved > 0) this.#publishToDevice(moved);
     return moved;
@@ -124,6 +125,7 @@ export class Forwarder {
    */
   complete(budget: number): number {
     const { guest, shadow, dirty, usedRing, call } = this.#parts;
+    if (this.#deviceFault) return 0;
     let done = 0;
     try {
       for (let head = this.#poll(budget, done); head >= 0; head = this.#poll(budget, done)) {
@@ -133,7 +135,7 @@ export class Forwarder {
         done++;
       }
     } catch (error) {
-      this.#quarantine(error);
+      this.#deviceFault = this.#count(error);
     }
     if (done === 0) return 0;
     this.counters.completed += done;
@@ -215,10 +217,10 @@ export class Forwarder {
     kick();
   }
 
-  #quarantine(error: unknown): void {
+  #count(error: unknown): RingError {
     if (!(error instanceof RingError)) throw error;
     this.counters.faults++;
-    this.#fault ??= error;
+    return error;
   }
 }
 

@@ -4,13 +4,13 @@ import { isSoft } from '../../device/reference.js';
 import { maxDepth } from '../../guest/block-guest.js';
 import type { GuestStatistics } from '../../guest/guest.js';
 import { permitWrites } from '../../guest/write-permission.js';
-import { LoadRun } from '../../migration/load-run.js';
+import { type LoadResult, LoadRun } from '../../migration/load-run.js';
 import { parseDuration, parseSize } from '../../units.js';
 import { EXIT } from '../exit-codes.js';
 import { interruptible } from '../interrupt.js';
-import { note, print, printJson } from '../output.js';
+import { facts, note, print, printJson } from '../output.js';
 import { traced } from '../traced.js';
-import { checkDepth, type WorkloadArguments, writeRequest } from '../workload-options.js';
+import { checkDepth, checkSeed, type WorkloadArguments, writeRequest } from '../workload-options.js';
 
 interface Arguments extends WorkloadArguments {
   readonly device: string;
@@ -21,10 +21,7 @@ interface Arguments extends WorkloadArguments {
 }
 
 export async function attach(args: Arguments): Promise<number> {
-  const { document, interrupted } = await interruptible(async signal => ({
-    document: await load(args, signal),
-    interrupted: signal.aborted,
-  }));
+  const { result: document, interrupted } = await interruptible(signal => load(args, signal));
   if (args.json) printJson(document);
   else printHuman(document);
   if (interrupted) return EXIT.interrupted;
@@ -36,6 +33,7 @@ async function load(args: Arguments, signal: AbortSignal) {
   const durationMs = parseDuration(args.duration);
   const memory = parseSize(args.memory);
   const { depth, seed, shadow } = args;
+  checkSeed(seed);
   const block = await openBlockDevice(args.device, { wrap: device => traced(device, args.trace) });
   if (!isSoft(args.device)) note(`opening ${args.device} has reset it`);
   let run: LoadRun | undefined;
@@ -47,8 +45,8 @@ async function load(args: Arguments, signal: AbortSignal) {
     await run.start();
     const started = performance.now();
     await run.run(durationMs, liveStatistics(), signal);
-    const elapsed = performance.now() - started;
-    return summarise(block.device.path, shadow, elapsed, await run.finish());
+    const result = await run.finish();
+    return summarise(args, block.device.path, performance.now() - started, signal.aborted, result);
   } finally {
     await run?.close();
     await block.device.close();
@@ -66,7 +64,7 @@ function liveStatistics(): (statistics: GuestStatistics) => void {
   };
 }
 
-function summarise(device: string, shadow: boolean, elapsed: number, result: Awaited<ReturnType<LoadRun['finish']>>) {
+function summarise({ shadow }: Arguments, device: string, elapsed: number, interrupted: boolean, result: LoadResult) {
   const { submitted, completed, reads, writes, corrupt, errors, duplicated } = result.statistics;
   const lost = submitted - completed;
   const failed = lost + corrupt + errors + duplicated > 0 || result.fault !== undefined;
@@ -75,6 +73,7 @@ function summarise(device: string, shadow: boolean, elapsed: number, result: Awa
     verdict: failed ? 'fail' : 'pass',
     device,
     mode: shadow ? 'shadow' : 'passthrough',
+    interrupted,
     duration_ms: elapsed,
     requests_per_s: (completed / elapsed) * 1000,
     workload: { submitted, completed, reads, writes, lost, duplicated, corrupt, errors },
@@ -85,17 +84,18 @@ function summarise(device: string, shadow: boolean, elapsed: number, result: Awa
 
 function printHuman(document: Awaited<ReturnType<typeof load>>): void {
   const { verdict, device, mode, duration_ms, requests_per_s, workload, fault, shadow } = document;
+  const { completed, reads, writes, lost, duplicated, corrupt, errors } = workload;
   print(`${verdict === 'pass' ? 'PASS' : 'FAIL'}  ${device}, ${mode}, ${(duration_ms / 1000).toFixed(1)} s`);
   if (fault !== null) print(`      ${fault}`);
+  print('');
   print(
-    `requests  ${workload.completed} (${workload.reads} reads, ${workload.writes} writes), ${requests_per_s.toFixed(0)}/s`,
+    facts([
+      ['requests', `${completed} completed (${reads} reads, ${writes} writes), ${requests_per_s.toFixed(0)}/s`],
+      ['', `${lost} lost, ${duplicated} duplicated, ${corrupt} corrupt, ${errors} errors`],
+      ...shadow.map((queue, index): [string, string] => [
+        `shadow ${index}`,
+        `${queue.batches} batches (largest ${queue.largest_batch}), ${queue.kicks} kicks, ${queue.calls} calls, ${queue.parks} parks`,
+      ]),
+    ]),
   );
-  print(
-    `          ${workload.lost} lost, ${workload.duplicated} duplicated, ${workload.corrupt} corrupt, ${workload.errors} errors`,
-  );
-  for (const queue of shadow) {
-    print(
-      `shadow    ${queue.batches} batches (largest ${queue.largest_batch}), ${queue.kicks} kicks, ${queue.calls} calls, ${queue.parks} parks`,
-    );
-  }
 }

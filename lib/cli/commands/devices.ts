@@ -28,7 +28,7 @@ export function devices({ json }: { json: boolean }): number {
   print(table(['NAME', 'DEVICE', 'DRIVER', 'PARENT'], rows));
   if (found.length === 0) {
     note(
-      'no vDPA device on this host. To make a simulated one: modprobe vdpa_sim_blk vhost_vdpa; vdpa dev add mgmtdev vdpasim_blk name vblk0',
+      'no vDPA device on this host. To make a simulated one: modprobe -a vhost_vdpa vdpa_sim_blk; vdpa dev add mgmtdev vdpasim_blk name vblk0',
     );
   }
   return EXIT.ok;

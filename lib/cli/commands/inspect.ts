@@ -8,7 +8,7 @@ import { decodeConfig } from '../../uapi/config.js';
 import { deviceName } from '../../uapi/devices.js';
 import { featureNames } from '../../uapi/features.js';
 import { EXIT } from '../exit-codes.js';
-import { note, print, printJson, table } from '../output.js';
+import { facts, note, print, printJson, table } from '../output.js';
 import { traced } from '../traced.js';
 
 export async function inspect(args: { device: string; json: boolean; trace: boolean }): Promise<number> {
@@ -63,16 +63,19 @@ function printHuman(document: Document): void {
     ['address spaces', `${document.address_spaces}`],
     ['IOVA range', `${hex(iova_range.first)} to ${hex(iova_range.last)}`],
     ['config', `${document.config_size} bytes`],
-    ...Object.entries(config ?? {}).map(([name, value]): [string, string] => [`  ${name}`, format(value)]),
+    ...configRows(config ?? {}),
   ];
-  const width = Math.max(...rows.map(([name]) => name.length));
-  for (const [name, value] of rows) print(`${name.padEnd(width)}  ${value}`);
+  print(facts(rows));
   const cells = queues.map(queue => [queue.index, queue.group ?? '-', queue.desc_group ?? '-', queue.size ?? '-']);
   print('');
   print(table(['QUEUE', 'GROUP', 'DESC GROUP', 'SIZE'], cells));
 }
 
-function format(value: unknown): string {
-  if (Array.isArray(value)) return value.join(' ');
-  return typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value);
+/** Fields of the config space, those of structures under the structure's name. */
+function configRows(config: object, prefix = ''): [string, string][] {
+  return Object.entries(config).flatMap(([name, value]): [string, string][] => {
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return configRows(value, `${prefix}${name}.`);
+    return [[`  ${prefix}${name}`, Array.isArray(value) ? value.join(' ') : String(value)]];
+  });
 }

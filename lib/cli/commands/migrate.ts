@@ -1,6 +1,7 @@
 /** `svq migrate` */
 import { type BlockDevice, openBlockDevice } from '../../device/block.js';
-import { isSoft } from '../../device/reference.js';
+import { isSoft, resolvePath } from '../../device/reference.js';
+import { VdpaError } from '../../errors.js';
 import { maxDepth } from '../../guest/block-guest.js';
 import { permitWrites } from '../../guest/write-permission.js';
 import { precheck } from '../../migration/precheck.js';
@@ -13,7 +14,7 @@ import { interruptible } from '../interrupt.js';
 import { note, printJson, startProgress } from '../output.js';
 import { printReport } from '../print-report.js';
 import { traced } from '../traced.js';
-import { checkDepth, type WorkloadArguments, writeRequest } from '../workload-options.js';
+import { checkDepth, checkSeed, type WorkloadArguments, writeRequest } from '../workload-options.js';
 
 interface Arguments extends WorkloadArguments {
   readonly from: string;
@@ -21,15 +22,16 @@ interface Arguments extends WorkloadArguments {
   readonly relocated: boolean;
   readonly settle: string;
   readonly 'max-downtime': string;
-  readonly without: readonly string[];
+  readonly without: readonly string[] | undefined;
   readonly json: boolean;
   readonly trace: boolean;
 }
 
 export async function migrate(args: Arguments): Promise<number> {
-  const report = await interruptible(signal => rehearse(args, signal));
+  const { result: report, interrupted } = await interruptible(signal => rehearse(args, signal));
   if (args.json) printJson(report);
   else printReport(report);
+  if (interrupted) return EXIT.interrupted;
   return report.verdict === 'pass' ? EXIT.ok : EXIT.negative;
 }
 
@@ -42,7 +44,9 @@ async function rehearse(args: Arguments, signal: AbortSignal): Promise<Migration
     settleMs: parseDuration(args.settle),
     maxDowntimeMs: parseDuration(args['max-downtime']),
   };
-  const withoutBackendFeatures = backendFeatureBits(args.without);
+  const withoutBackendFeatures = backendFeatureBits(args.without ?? []);
+  checkSeed(args.seed);
+  refuseSameDevice(args);
   const open = async (reference: string) => {
     const block = await openBlockDevice(reference, {
       withoutBackendFeatures,
@@ -81,4 +85,10 @@ async function rehearse(args: Arguments, signal: AbortSignal): Promise<Migration
     await Promise.all(opened.map(block => block.device.close()));
     progress.end();
   }
+}
+
+/** One opener at a time: the kernel would call it busy. Each opening of a soft device makes a new one. */
+function refuseSameDevice({ from, to }: Arguments): void {
+  if (isSoft(from) || isSoft(to) || resolvePath(from) !== resolvePath(to)) return;
+  throw new VdpaError('ERR_VDPA_INVALID_ARGUMENT', `--from and --to name the same device, ${resolvePath(from)}.`);
 }

@@ -31,6 +31,8 @@ export class KernelDevice implements Device {
 
   submit(operations: readonly Operation[], { signal }: SubmitOptions = {}): Promise<OperationResult[]> {
     if (this.#closing) return Promise.reject(new ClosedError(this.path));
+    // A plan may have nothing to do; the addon knows no empty batch.
+    if (operations.length === 0) return Promise.resolve([]);
     return this.#submit(operations, signal);
   }
 

@@ -1,8 +1,9 @@
 /** The parent driver of a soft block device: what stands behind vhost-vdpa's requests, and the queue that does the work. */
-import { RingError } from '../../errors.js';
+import { VdpaError } from '../../errors.js';
 import type { IovaMap } from '../../iova/map.js';
 import { MemoryRegion } from '../../memory/region.js';
 import { native } from '../../native.js';
+import type { QueueAddresses } from '../../ring/addresses.js';
 import { VIRTIO_ID_BLOCK } from '../../uapi/devices.js';
 import {
   VIRTIO_BLK_F_BLK_SIZE,
@@ -30,12 +31,11 @@ interface VringState {
   avail: number;
   used: number;
   base: number;
-  kickFd: number;
   callFd: number;
   enabled: boolean;
 }
 
-const FRESH: VringState = { num: 0, desc: 0, avail: 0, used: 0, base: 0, kickFd: -1, callFd: -1, enabled: false };
+const FRESH: VringState = { num: 0, desc: 0, avail: 0, used: 0, base: 0, callFd: -1, enabled: false };
 
 export class BlkParent {
   readonly deviceId = VIRTIO_ID_BLOCK;
@@ -56,9 +56,13 @@ export class BlkParent {
   readonly #timerWatch: number;
   #vring: VringState = { ...FRESH };
   #kickWatch = -1;
+  /** What the queue was programmed with when it was enabled; undefined while it never was. */
+  #program: QueueAddresses | undefined;
   #queue: SoftQueue | undefined;
   #driverOk = false;
-  #suspended = false;
+  #running = false;
+  #pendingKick = false;
+  #warned = false;
 
   constructor({ options, disk }: SoftSetup) {
     const region = MemoryRegion.open(disk);
@@ -85,6 +89,7 @@ export class BlkParent {
 
   setBase(_index: number, base: number): void {
     this.#vring.base = base;
+    this.#queue = undefined;
   }
 
   base(_index: number): number {
@@ -93,9 +98,8 @@ export class BlkParent {
 
   /** vhost keeps polling a kick fd through resets; a counter that is already up kicks at once. */
   setKick(_index: number, fd: number): void {
-    this.#vring.kickFd = fd;
     if (this.#kickWatch >= 0) native().watchStop(this.#kickWatch);
-    this.#kickWatch = fd >= 0 ? native().watchStart(fd, () => this.#step()) : -1;
+    this.#kickWatch = fd >= 0 ? native().watchStart(fd, () => this.#kick()) : -1;
     if (this.#kickWatch >= 0) native().watchUnref(this.#kickWatch);
   }
 
@@ -103,18 +107,30 @@ export class BlkParent {
     this.#vring.callFd = fd;
   }
 
+  /** Like the simulator: size and addresses count from the moment of enabling on. */
   setEnable(_index: number, enabled: boolean): void {
+    if (enabled && !this.#vring.enabled) {
+      const { num, desc, avail, used } = this.#vring;
+      this.#program = num === 0 ? undefined : { size: num, desc, driver: avail, device: used };
+      this.setBase(0, this.base(0));
+      this.#warned = false;
+    }
     this.#vring.enabled = enabled;
   }
 
+  /** Like the simulator: a status with DRIVER_OK also ends a suspend, and then no kick is remembered. */
   setDriverOk(driverOk: boolean): void {
-    this.#driverOk = driverOk;
+    this.#driverOk = this.#running = driverOk;
   }
 
-  /** Kicks while suspended are remembered: the ring is looked at on resume. */
+  /** A kick while suspended is remembered; without one, or requests taken before, a resume does not look at the ring. */
   setSuspended(suspended: boolean): void {
-    this.#suspended = suspended;
-    if (!suspended) this.#step();
+    this.#running = !suspended;
+    if (suspended) this.#pendingKick ||= this.#queue?.busy ?? false;
+    else if (this.#pendingKick) {
+      this.#pendingKick = false;
+      this.#step();
+    }
   }
 
   setMaps(maps: readonly IovaMap[]): void {
@@ -123,9 +139,9 @@ export class BlkParent {
 
   /** Forgets what the driver programmed; the kick fd is vhost's and stays. */
   reset(): void {
-    this.#vring = { ...FRESH, kickFd: this.#vring.kickFd };
-    this.#queue = undefined;
-    this.#driverOk = this.#suspended = false;
+    this.#vring = { ...FRESH };
+    this.#program = this.#queue = undefined;
+    this.#driverOk = this.#running = this.#pendingKick = false;
     native().timerfdSet(this.#timer, 0);
   }
 
@@ -135,31 +151,26 @@ export class BlkParent {
     this.#dma.close();
   }
 
+  #kick(): void {
+    if (this.#driverOk && !this.#running) this.#pendingKick = true;
+    else this.#step();
+  }
+
   #step(): void {
-    const { enabled, num, callFd } = this.#vring;
-    if (!this.#driverOk || this.#suspended || !enabled || num === 0) return;
+    const { enabled, base, callFd } = this.#vring;
+    if (!this.#running || !enabled || !this.#program) return;
     try {
-      this.#queue ??= this.#makeQueue();
+      this.#queue ??= new SoftQueue(this.#program, base, this.#dma, this.#backend, this.#latencyNs);
       const wait = this.#queue.step(Number(process.hrtime.bigint()), callFd);
       if (wait === 0) setImmediate(() => this.#step());
       else native().timerfdSet(this.#timer, Number.isFinite(wait) ? Math.ceil(wait) : 0);
     } catch (error) {
-      if (!(error instanceof RingError)) throw error;
-      // Like the simulator: the queue just stops, and the status says nothing.
-      this.#vring.enabled = false;
+      if (!(error instanceof VdpaError)) throw error;
+      // Like the simulator: the queue just stops until the next kick, and the status says nothing.
+      if (this.#warned) return;
+      this.#warned = true;
       process.emitWarning(`Soft device: queue 0 stopped. ${error.message}`, { code: 'VDPA_SOFT_FAULT' });
     }
-  }
-
-  #makeQueue(): SoftQueue {
-    const { num, desc, avail, used, base } = this.#vring;
-    return new SoftQueue(
-      { size: num, desc, driver: avail, device: used },
-      base,
-      this.#dma,
-      this.#backend,
-      this.#latencyNs,
-    );
   }
 }
 

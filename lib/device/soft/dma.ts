@@ -8,12 +8,19 @@ const WINDOW = 2 ** 30;
 
 export class Dma {
   #maps: readonly IovaMap[] = [];
+  #generation = 0;
   readonly #regions = new Map<number, MemoryRegion>();
   readonly #windows = new Map<string, Uint8Array>();
 
   /** The device's own copy of the mappings from now on. */
   setMaps(maps: readonly IovaMap[]): void {
     this.#maps = maps;
+    this.#generation++;
+  }
+
+  /** Another number for every set of mappings: a window from `view` holds for one of them. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /**

@@ -4,6 +4,9 @@
  */
 import type { IovaMap } from '../../iova/map.js';
 
+/** Addresses are 64 bits wide. */
+const ADDRESS_SPACE = 2 ** 64;
+
 export class Iotlb {
   #entries: IovaMap[] = [];
 
@@ -13,7 +16,7 @@ export class Iotlb {
 
   /** False when an entry is in the way. */
   update({ iova, size, region, offset, perm }: IovaMap): boolean {
-    if (size === 0 || this.#touching(iova, size).length > 0) return false;
+    if (size === 0 || iova + size > ADDRESS_SPACE || this.#touching(iova, size).length > 0) return false;
     this.#entries.push({ iova, size, region, offset, perm });
     return true;
   }
@@ -28,6 +31,8 @@ export class Iotlb {
   }
 
   #touching(iova: number, size: number): IovaMap[] {
-    return this.#entries.filter(entry => entry.iova < iova + size && iova < entry.iova + entry.size);
+    // The kernel's last address is iova + size - 1, in 64 bits: nothing from 0 on is everything.
+    const end = iova + size || ADDRESS_SPACE;
+    return this.#entries.filter(entry => entry.iova < end && iova < entry.iova + entry.size);
   }
 }

@@ -2,8 +2,9 @@
  * vhost-vdpa in front of a simulated parent: which request is allowed when, and what it answers, errno for errno
  * (drivers/vhost/vdpa.c and drivers/vdpa/vdpa_sim/ of Linux 7.2).
  */
-
+import { readlinkSync } from 'node:fs';
 import {
+  VHOST_BACKEND_F_DESC_ASID,
   VHOST_BACKEND_F_ENABLE_AFTER_DRIVER_OK,
   VHOST_BACKEND_F_IOTLB_ASID,
   VHOST_BACKEND_F_IOTLB_BATCH,
@@ -13,7 +14,6 @@ import {
   VHOST_BACKEND_F_SUSPEND,
 } from '../../uapi/backend-features.js';
 import { ERRNO, type ErrnoName } from '../../uapi/errno.js';
-import { accessOf } from '../../uapi/iotlb.js';
 import type { Operation, OperationValue } from '../../uapi/operation.js';
 import { REQUESTS } from '../../uapi/requests.js';
 import { VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FEATURES_OK } from '../../uapi/status.js';
@@ -42,6 +42,11 @@ export class SoftModel {
   #status = 0;
   #suspended = false;
   #batching = false;
+  /** An address space comes into being with its first map or batch, and stays until close. */
+  #spaceMade = false;
+  #busyloopTimeout = 0;
+  /** VHOST_FORK_OWNER_TASK. */
+  #forkFromOwner = 1;
 
   constructor(setup: SoftSetup) {
     this.#parent = new BlkParent(setup);
@@ -59,6 +64,7 @@ export class SoftModel {
   execute(operation: Operation): Answer {
     if (operation.op === 'open') return this.#openFile();
     if (!this.#open) return refuse('EBADF');
+    if (operation.op === 'iotlbUpdate' && operation.size === 0) return refuse('EINVAL');
     if (!this.#owned && REQUESTS[operation.op].needsOwner) {
       return refuse(operation.op.startsWith('iotlb') ? 'EFAULT' : 'EPERM');
     }
@@ -111,13 +117,21 @@ export class SoftModel {
         return this.#getConfig(operation.offset, operation.bytes.length).errno === 0 ? OK : refuse('EINVAL');
       case 'setConfigCall':
       case 'setVringErr':
-      case 'setVringBusyloopTimeout':
+        return bindable(operation.fd);
       case 'setMemTable':
-      case 'setForkFromOwner':
+        return OK;
+      case 'setVringBusyloopTimeout':
+        this.#busyloopTimeout = operation.num;
         return OK;
       case 'getVringBusyloopTimeout':
+        return answer(this.#busyloopTimeout);
+      case 'setForkFromOwner':
+        if (this.#owned) return refuse('EBUSY');
+        if (operation.value > 1) return refuse('EINVAL');
+        this.#forkFromOwner = operation.value;
+        return OK;
       case 'getForkFromOwner':
-        return answer(0);
+        return answer(this.#forkFromOwner);
       case 'suspend':
       case 'resume':
         return this.#suspend(operation.op === 'suspend');
@@ -146,11 +160,14 @@ export class SoftModel {
       case 'getVringBase':
         return answer(parent.base(operation.index));
       case 'setVringKick':
-        parent.setKick(operation.index, operation.fd);
+      case 'setVringCall': {
+        const { op, index, fd } = operation;
+        const bound = bindable(fd);
+        if (bound.errno !== 0) return bound;
+        if (op === 'setVringKick') parent.setKick(index, fd);
+        else parent.setCall(index, fd);
         return OK;
-      case 'setVringCall':
-        parent.setCall(operation.index, operation.fd);
-        return OK;
+      }
       case 'setVringEnable':
         parent.setEnable(operation.index, operation.num !== 0);
         return OK;
@@ -180,14 +197,22 @@ export class SoftModel {
     this.#iotlb.clear();
     this.#parent.setMaps([]);
     this.#parent.close();
-    this.#open = this.#owned = this.#batching = false;
+    this.#open = this.#owned = this.#batching = this.#spaceMade = false;
     this.#acknowledged = 0n;
+    this.#busyloopTimeout = 0;
+    this.#forkFromOwner = 1;
     return OK;
   }
 
   #setBackendFeatures(features: bigint): Answer {
     // ENABLE_AFTER_DRIVER_OK is accepted whether offered or not.
-    if ((features & ~(this.#offered | VHOST_BACKEND_F_ENABLE_AFTER_DRIVER_OK)) !== 0n) return refuse('EOPNOTSUPP');
+    const lacking = features & ~(this.#offered | VHOST_BACKEND_F_ENABLE_AFTER_DRIVER_OK);
+    const late = VHOST_BACKEND_F_DESC_ASID | VHOST_BACKEND_F_IOTLB_PERSIST;
+    // In the kernel's order: what DESC_ASID itself needs is looked at before whether the device has these two.
+    if ((lacking & ~late) !== 0n) return refuse('EOPNOTSUPP');
+    if ((features & VHOST_BACKEND_F_DESC_ASID) !== 0n && (features & VHOST_BACKEND_F_IOTLB_ASID) === 0n)
+      return refuse('EINVAL');
+    if (lacking !== 0n) return refuse('EOPNOTSUPP');
     this.#acknowledged = features;
     return OK;
   }
@@ -213,8 +238,8 @@ export class SoftModel {
   }
 
   #suspend(suspend: boolean): Answer {
-    if ((this.#offered & VHOST_BACKEND_F_SUSPEND) === 0n) return refuse('EOPNOTSUPP');
     if ((this.#status & VIRTIO_CONFIG_S_DRIVER_OK) === 0) return OK;
+    if ((this.#offered & VHOST_BACKEND_F_SUSPEND) === 0n) return refuse('EOPNOTSUPP');
     this.#suspended = suspend;
     this.#parent.setSuspended(suspend);
     return OK;
@@ -236,12 +261,33 @@ export class SoftModel {
   #message(operation: Of<'iotlbUpdate' | 'iotlbInvalidate' | 'iotlbBatchBegin' | 'iotlbBatchEnd'>): Answer {
     const asid = (this.#acknowledged & VHOST_BACKEND_F_IOTLB_ASID) === 0n ? 0 : operation.asid;
     if (asid >= 1) return refuse('EFAULT');
-    if (operation.op === 'iotlbBatchBegin') this.#batching = true;
-    if (operation.op === 'iotlbBatchEnd') this.#batching = false;
-    if (operation.op === 'iotlbInvalidate') this.#iotlb.invalidate(operation.iova, operation.size);
-    if (operation.op === 'iotlbUpdate' && (accessOf(operation.perm) === 0 || !this.#iotlb.update(operation)))
-      return refuse('EFAULT');
+    if (operation.op === 'iotlbUpdate' || operation.op === 'iotlbBatchBegin') this.#spaceMade = true;
+    if (!this.#spaceMade) return refuse('EFAULT');
+    switch (operation.op) {
+      case 'iotlbUpdate':
+        if (!this.#iotlb.update(operation)) return refuse('EFAULT');
+        break;
+      case 'iotlbInvalidate':
+        this.#iotlb.invalidate(operation.iova, operation.size);
+        break;
+      case 'iotlbBatchBegin':
+        this.#batching = true;
+        break;
+      case 'iotlbBatchEnd':
+        if (!this.#batching) return OK;
+        this.#batching = false;
+    }
     if (!this.#batching) this.#parent.setMaps([...this.#iotlb.entries]);
     return OK;
+  }
+}
+
+/** Whether a file descriptor can be bound: -1, which unbinds, or an eventfd (eventfd_ctx_fdget). */
+function bindable(fd: number): Answer {
+  if (fd === -1) return OK;
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[eventfd]' ? OK : refuse('EINVAL');
+  } catch {
+    return refuse('EBADF');
   }
 }

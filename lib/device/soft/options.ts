@@ -46,7 +46,7 @@ export function parseSoftOptions(reference: string): SoftOptions {
     suspend: true,
   };
   for (const [name, value] of new URLSearchParams(query)) {
-    const parse = PROPERTIES[name];
+    const parse = Object.hasOwn(PROPERTIES, name) ? PROPERTIES[name] : undefined;
     if (!parse) {
       throw invalid(`soft:${type} has no property "${name}"; it has ${Object.keys(PROPERTIES).join(', ')}.`, reference);
     }

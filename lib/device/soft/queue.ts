@@ -19,21 +19,23 @@ const BUDGET = 256;
 export type Clock = () => number;
 
 export class SoftQueue {
-  readonly #ring: SplitDevice;
+  readonly #addresses: QueueAddresses;
+  readonly #dma: Dma;
   readonly #chain: Chain;
   readonly #backend: BlkBackend;
   readonly #latencyNs: number;
   /** When each taken request is due, a circle over the ring's size; taken requests are not popped before that. */
   readonly #due: Float64Array;
   #taken: number;
+  readonly #start: number;
+  #ring: SplitDevice | undefined;
+  /** The mappings that the ring was found through. */
+  #generation = -1;
 
-  /** @throws RingError when a ring area is not mapped. */
   constructor(addresses: QueueAddresses, base: number, dma: Dma, backend: BlkBackend, latencyNs: number) {
-    const areas = {
-      ...ringAreas(addresses, (iova, length) => dma.view(iova, length, false)),
-      device: ringAreas(addresses, (iova, length) => dma.view(iova, length, true)).device,
-    };
-    this.#ring = new SplitDevice(areas, addresses.size, base);
+    this.#addresses = addresses;
+    this.#start = base;
+    this.#dma = dma;
     this.#chain = new Chain(addresses.size);
     this.#backend = backend;
     this.#latencyNs = latencyNs;
@@ -43,37 +45,59 @@ export class SoftQueue {
 
   /** The next request the device will execute, which is also its used index. */
   get base(): number {
-    return this.#ring.availIndex;
+    return this.#ring?.availIndex ?? this.#start;
+  }
+
+  /** Whether there are requests it has taken notice of and not executed. */
+  get busy(): boolean {
+    return this.base !== this.#taken;
   }
 
   /**
    * Takes what is new and completes what is due.
    * @returns nanoseconds until there is more to do: 0 for at once, Infinity for nothing before a kick.
-   * @throws RingError when the driver breaks the ring's contract.
+   * @throws RingError when a ring area is not mapped, or the driver breaks the ring's contract; what was completed before
+   * that is published.
    */
   step(now: number, callFd: number): number {
-    this.#take(now);
-    let done = 0;
-    while (done < BUDGET && this.#ring.availIndex !== this.#taken && this.#nextDue() <= now) {
-      if (!this.#ring.pop(this.#chain)) break;
-      const written = this.#backend.execute(this.#chain);
-      if (written < 0)
-        throw new RingError('A request has no header or no status byte.', {
-          details: { kind: 'request', head: this.#chain.head },
-        });
-      this.#ring.push(this.#chain.head, written);
-      done++;
+    const ring = this.#openRing();
+    this.#take(now, ring.peekAvail());
+    const before = ring.usedIndex;
+    try {
+      for (let left = BUDGET; left > 0 && this.busy && this.#nextDue() <= now; left--) {
+        if (!ring.pop(this.#chain)) break;
+        ring.push(this.#chain.head, this.#execute());
+      }
+    } finally {
+      if (ring.usedIndex !== before) {
+        ring.publish();
+        if (callFd >= 0 && ring.shouldCall()) signalEventFd(callFd);
+      }
     }
-    if (done > 0) {
-      this.#ring.publish();
-      if (callFd >= 0 && this.#ring.shouldCall()) signalEventFd(callFd);
-    }
-    if (this.#ring.availIndex === this.#taken) return Number.POSITIVE_INFINITY;
-    return Math.max(0, this.#nextDue() - now);
+    return this.busy ? Math.max(0, this.#nextDue() - now) : Number.POSITIVE_INFINITY;
   }
 
-  #take(now: number): void {
-    const available = this.#ring.peekAvail();
+  /** The ring where it is mapped now: a device reaches it through the same mappings as everything else. */
+  #openRing(): SplitDevice {
+    if (this.#ring && this.#generation === this.#dma.generation) return this.#ring;
+    const areas = {
+      ...ringAreas(this.#addresses, (iova, length) => this.#dma.view(iova, length, false)),
+      device: ringAreas(this.#addresses, (iova, length) => this.#dma.view(iova, length, true)).device,
+    };
+    this.#ring = new SplitDevice(areas, this.#addresses.size, this.base, this.#ring?.usedIndex ?? this.#start);
+    this.#generation = this.#dma.generation;
+    return this.#ring;
+  }
+
+  #execute(): number {
+    const written = this.#backend.execute(this.#chain);
+    if (written >= 0) return written;
+    throw new RingError('A request has no header or no status byte.', {
+      details: { kind: 'request', head: this.#chain.head },
+    });
+  }
+
+  #take(now: number, available: number): void {
     while (this.#taken !== available) {
       this.#due[this.#taken % this.#due.length] = now + this.#latencyNs;
       this.#taken = (this.#taken + 1) & 0xffff;
@@ -81,6 +105,6 @@ export class SoftQueue {
   }
 
   #nextDue(): number {
-    return this.#due[this.#ring.availIndex % this.#due.length]!;
+    return this.#due[this.base % this.#due.length]!;
   }
 }

@@ -33,6 +33,6 @@ serve({
 function execute(operation: Operation) {
   const answer = model.execute(operation);
   const { expect } = operation;
-  const missed = expect && answer.errno === 0 && (Number(answer.value ?? 0) & expect.mask) !== expect.equals;
+  const missed = expect && answer.errno === 0 && (Number(answer.value ?? 0) & expect.mask) >>> 0 !== expect.equals;
   return missed ? { ...answer, errno: ERRNO.EPROTO } : answer;
 }
