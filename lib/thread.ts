@@ -80,13 +80,11 @@ export function serve(services: Services): void {
   if (isMainThread || !port)
     throw new VdpaError('ERR_VDPA_INVALID_ARGUMENT', 'This module runs in a worker thread only.');
   port.on('message', async ({ id, method, args }: Request) => {
-    let answer: Answer;
     try {
-      answer = { id, result: await services[method]?.(...args) };
+      port.postMessage({ id, result: await services[method]?.(...args) } satisfies Answer);
     } catch (error) {
-      answer = { id, error: flatten(error) };
+      port.postMessage({ id, error: flatten(error) } satisfies Answer);
     }
-    port.postMessage(answer);
   });
 }
 
@@ -97,7 +95,8 @@ export function threadData<T>(): T {
 
 function flatten(error: unknown): NonNullable<Answer['error']> {
   if (error instanceof VdpaError) return { code: error.code, message: error.message, details: error.details };
-  return error instanceof Error ? error : new Error(String(error));
+  // A DOMException, which says that a result cannot cross, cannot cross itself.
+  return error instanceof Error && !(error instanceof DOMException) ? error : new Error(String(error));
 }
 
 function revive(error: NonNullable<Answer['error']>): Error {

@@ -48,6 +48,9 @@ const HOLD_MS = 1000;
 /** How long it gets to become idle after that; a slow one never does, and then has requests in flight anyway. */
 const IDLE_MS = 50;
 const FINISH_MS = 10_000;
+/** A device that completes nothing for so long has stalled. */
+const STALL_MS = 5000;
+const STALL_POLL_MS = 20;
 const QUEUE_SIZE = 256;
 
 /** Measurements that only the blackout can make. */
@@ -216,12 +219,18 @@ export class Rehearsal {
     return Math.max(1, data) / Math.max(0.001, performance.now() - started);
   }
 
+  /** Lets the workload run, and sees that it does: a queue that stalls silently would end the rehearsal only much later. */
   async #settle(): Promise<void> {
     const { settleMs, signal } = this.#options;
+    const before = await this.#guest.thread.call('statistics');
     await sleep(settleMs, undefined, signal ? { signal } : {});
-    const { fault } = await this.#guest.thread.call('statistics');
-    const shadowFault = (await this.#source!.fault()) ?? (await this.#destination!.fault());
-    if (fault ?? shadowFault) throw new VdpaError('ERR_VDPA_RING', (fault ?? shadowFault)!);
+    for (const deadline = performance.now() + STALL_MS; ; await sleep(STALL_POLL_MS)) {
+      const { completed, fault } = await this.#guest.thread.call('statistics');
+      const broken = fault ?? (await this.#source?.fault()) ?? (await this.#destination?.fault());
+      if (broken !== undefined) throw new VdpaError('ERR_VDPA_RING', broken);
+      if (completed > before.completed) return;
+      if (performance.now() > deadline) throw stalled(settleMs + STALL_MS);
+    }
   }
 
   #finishGuest(): Promise<GuestStatistics> {
@@ -332,6 +341,13 @@ function endOf(result: OperationResult): number {
 function refuseFaults({ ends }: StoppedQueues): void {
   const fault = ends.find(end => end.fault !== undefined)?.fault;
   if (fault !== undefined) throw new VdpaError('ERR_VDPA_RING', fault);
+}
+
+function stalled(ms: number): VdpaError {
+  return new VdpaError(
+    'ERR_VDPA_TIMEOUT',
+    `The device completed no request for ${ms} ms. The kernel log may say why (dmesg).`,
+  );
 }
 
 function canceled(phase: string): VdpaError {
