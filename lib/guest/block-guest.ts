@@ -11,9 +11,16 @@ const SURGE = 2;
 /** Descriptors of one request: header, data, status. */
 const DESCRIPTORS = 3;
 
-/** Most requests a queue of this size carries. */
-export function maxDepth(queueSize: number): number {
-  return Math.floor(queueSize / DESCRIPTORS / SURGE);
+/** Entries of our queue, where the device allows so many. */
+const QUEUE_SIZE = 256;
+
+/** Most requests our queue carries on a device that allows so many entries. */
+export function maxDepth(vringNumMax: number): number {
+  return Math.floor(queueSize(vringNumMax) / DESCRIPTORS / SURGE);
+}
+
+function queueSize(vringNumMax: number): number {
+  return Math.min(QUEUE_SIZE, vringNumMax);
 }
 
 export class BlockGuest {
@@ -23,11 +30,11 @@ export class BlockGuest {
   readonly #workload: WorkloadOptions;
 
   /**
-   * @param queueSize Entries of the queue, a power of two.
+   * @param vringNumMax Entries the device allows.
    * @throws AddressError when the memory is too small for the workload's depth.
    */
-  constructor(memory: GuestMemory, queueSize: number, workload: WorkloadOptions) {
-    this.#layout = layoutGuest(memory, queueSize, workload.depth * SURGE);
+  constructor(memory: GuestMemory, vringNumMax: number, workload: WorkloadOptions) {
+    this.#layout = layoutGuest(memory, queueSize(vringNumMax), workload.depth * SURGE);
     this.#workload = workload;
     this.queue = { index: 0, addresses: this.#layout.queue, kickFd: createEventFd(), callFd: createEventFd() };
     this.thread = startGuestThread();

@@ -27,7 +27,6 @@ export interface LoadResult {
   readonly fault: string | undefined;
 }
 
-const QUEUE_SIZE = 256;
 const FINISH_MS = 5000;
 
 export class LoadRun {
@@ -41,8 +40,7 @@ export class LoadRun {
     const { block, memory, area, depth, seed } = options;
     this.#options = options;
     this.#memory = GuestMemory.create(memory);
-    const size = Math.min(QUEUE_SIZE, block.capabilities.vringNumMax);
-    this.#guest = new BlockGuest(this.#memory, size, { ...area, depth, seed });
+    this.#guest = new BlockGuest(this.#memory, block.capabilities.vringNumMax, { ...area, depth, seed });
   }
 
   /** Maps, starts the device, starts the load. */

@@ -8,20 +8,20 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlockDevice } from '../device/block.js';
-import { hex, VdpaError } from '../errors.js';
+import { hex, MigrationError, VdpaError } from '../errors.js';
 import { BlockGuest } from '../guest/block-guest.js';
 import type { GuestStatistics } from '../guest/guest.js';
 import type { WorkArea } from '../guest/write-permission.js';
 import type { Placement } from '../iova/placement.js';
 import { GuestMemory } from '../memory/guest-memory.js';
-import { allOf, type CompareTotals, compareMemory, copyMemory } from '../memory/transfer.js';
+import { PAGE_SIZE } from '../memory/region.js';
+import { allOf, compareMemory, copyMemory } from '../memory/transfer.js';
 import { Attachment, type StoppedQueues } from '../svq/attachment.js';
 import { guestRingIndices } from '../svq/guest-ring.js';
-import { VHOST_BACKEND_F_IOTLB_PERSIST } from '../uapi/backend-features.js';
-import type { OperationResult } from '../uapi/operation.js';
 import { DirtyPages } from './dirty-pages.js';
 import { Phases } from './phases.js';
 import type { MigrationReport } from './report.js';
+import { newFacts, summarise } from './summary.js';
 
 export interface RehearsalOptions {
   readonly from: BlockDevice;
@@ -51,17 +51,6 @@ const FINISH_MS = 10_000;
 /** A device that completes nothing for so long has stalled. */
 const STALL_MS = 5000;
 const STALL_POLL_MS = 20;
-const QUEUE_SIZE = 256;
-
-/** Measurements that only the blackout can make. */
-interface Blackout {
-  readonly inFlight: number;
-  readonly replayed: number;
-  readonly available: number;
-  readonly startedMs: number;
-  endedMs: number;
-  readonly before: GuestStatistics;
-}
 
 export class Rehearsal {
   readonly #options: RehearsalOptions;
@@ -73,13 +62,9 @@ export class Rehearsal {
   #source: Attachment | undefined;
   #destination: Attachment | undefined;
   #stopped: StoppedQueues | undefined;
+  readonly #facts = newFacts();
+  /** The guest lives on the destination: there is no way back. */
   #committed = false;
-  #copied = 0;
-  #rounds = 0;
-  #inFlightAtSwitch = 0;
-  #blackout: Blackout | undefined;
-  #comparison: CompareTotals = { pagesCompared: 0, holePages: 0, mismatches: 0, first: [] };
-  #shadow: MigrationReport['shadow'] = [];
 
   /** Takes over both devices: `close` closes them. */
   constructor(options: RehearsalOptions) {
@@ -87,8 +72,11 @@ export class Rehearsal {
     this.#phases = new Phases(options.onPhase ?? (() => {}));
     this.#memory = GuestMemory.create(options.memory);
     this.#copy = GuestMemory.create(options.memory);
-    const size = Math.min(QUEUE_SIZE, options.from.capabilities.vringNumMax);
-    this.#guest = new BlockGuest(this.#memory, size, { ...options.area, depth: options.depth, seed: options.seed });
+    this.#guest = new BlockGuest(this.#memory, options.from.capabilities.vringNumMax, {
+      ...options.area,
+      depth: options.depth,
+      seed: options.seed,
+    });
     this.#dirty = new DirtyPages(this.#memory);
   }
 
@@ -123,10 +111,12 @@ export class Rehearsal {
     await this.#phase('switch_to_shadow', () => this.#switchToShadow());
     await this.#phase('run_shadow', () => this.#settle());
     await this.#phase('precopy', () => this.#precopy());
+    await this.#phase('hold', () => this.#hold());
     await this.#phase('suspend', () => this.#suspend());
     await this.#phase('last_copy', () => this.#lastCopy());
     await this.#phase('compare', () => this.#compare());
     await this.#phase('start_destination', () => this.#startDestination());
+    await this.#phase('resume_guest', () => this.#guest.thread.call('resume', true));
     await this.#phase('release_source', () => this.#source!.close());
     await this.#phase('run_destination', () => this.#settle());
     await this.#phase('switch_to_passthrough', () => this.#switchToPassthrough());
@@ -152,7 +142,7 @@ export class Rehearsal {
   async #switchToShadow(): Promise<void> {
     await this.#guest.thread.call('hold', HOLD_MS);
     await this.#guest.thread.call('idle', IDLE_MS);
-    this.#inFlightAtSwitch = await this.#source!.enterShadow();
+    this.#facts.inFlightAtSwitch = await this.#source!.enterShadow();
     await this.#guest.thread.call('release');
   }
 
@@ -162,30 +152,36 @@ export class Rehearsal {
     await this.#dirty.collect(this.#guest, this.#source!);
     this.#dirty.forget();
     let bytesPerMs = await this.#copyRuns(allOf(this.#memory));
-    for (this.#rounds = 1; this.#rounds < MAX_ROUNDS; this.#rounds++) {
+    for (this.#facts.rounds = 1; this.#facts.rounds < MAX_ROUNDS; this.#facts.rounds++) {
       this.#options.signal?.throwIfAborted();
       await this.#dirty.collect(this.#guest, this.#source!);
-      if ((this.#dirty.pending * 4096) / bytesPerMs <= this.#options.maxDowntimeMs) return;
+      if ((this.#dirty.pending * PAGE_SIZE) / bytesPerMs <= this.#options.maxDowntimeMs) return;
       bytesPerMs = await this.#copyRuns(this.#dirty.take());
     }
   }
 
-  /** Stops the device under load; the guest goes on making requests available. */
+  /** Sees that requests stay in the shadow ring: a device that is never found with work in flight would prove nothing. */
+  async #hold(): Promise<void> {
+    await this.#source!.hold(HOLD_MS);
+    await this.#guest.thread.call('idle', IDLE_MS);
+  }
+
+  /** Stops the device under load; the guest goes on making requests available until its processor stops too. */
   async #suspend(): Promise<void> {
-    const source = this.#source!;
-    const guest = this.#guest.thread;
-    // Requests stay in the shadow ring: a device that is never found with work in flight would prove nothing.
-    await source.hold(HOLD_MS);
-    await guest.call('idle', IDLE_MS);
-    this.#stopped = await source.stopShadow();
+    this.#stopped = await this.#source!.stopShadow();
+    const { ends, suspended } = this.#stopped;
     const inFlight = guestRingIndices(this.#memory, this.#guest.queue).waiting;
-    this.#dirty.addDevice(this.#stopped.ends.map(end => end.dirty));
-    this.#shadow = this.#stopped.ends.map(end => end.counters);
-    const available = await guest.call('surge', this.#options.depth);
-    const before = await guest.call('pause');
-    const startedMs = this.#stopped.suspended[0]!.started_ms;
-    const replayed = this.#stopped.ends.reduce((sum, end) => sum + end.state.inFlight.length, 0);
-    this.#blackout = { inFlight, replayed, available, startedMs, endedMs: Number.NaN, before };
+    const available = await this.#guest.thread.call('surge', this.#options.depth);
+    const { last_completion_ms } = await this.#guest.thread.call('pause');
+    this.#facts.blackout = {
+      inFlight,
+      replayed: ends.reduce((sum, end) => sum + end.state.inFlight.length, 0),
+      available,
+      startedMs: suspended[0]!.started_ms,
+      lastCompletionMs: last_completion_ms,
+    };
+    this.#dirty.addDevice(ends.map(end => end.dirty));
+    this.#facts.shadow.push(...ends.map(end => end.counters));
     refuseFaults(this.#stopped);
   }
 
@@ -195,27 +191,34 @@ export class Rehearsal {
   }
 
   async #compare(): Promise<void> {
-    this.#comparison = await compareMemory(this.#memory, this.#copy, allOf(this.#memory));
+    const comparison = await compareMemory(this.#memory, this.#copy, allOf(this.#memory));
+    this.#facts.comparison = comparison;
+    const { mismatches, first } = comparison;
+    if (mismatches === 0) return;
+    throw new MigrationError(
+      `${mismatches} pages differ between source and destination, the first at guest address ${hex(first[0]!)}: a write was not tracked.`,
+      { details: { mismatches } },
+    );
   }
 
-  /** The point of no return is its end: from then on the guest lives there. */
+  /** The point of no return is its end. */
   async #startDestination(): Promise<void> {
     const results = await this.#destination!.startShadow(this.#stopped!.ends.map(end => end.state));
-    this.#blackout!.endedMs = endOf(results.at(-1)!);
+    const last = results.at(-1)!;
+    this.#facts.blackout!.endedMs = last.started_ms + last.duration_ms;
     this.#committed = true;
-    await this.#guest.thread.call('resume', true);
   }
 
   async #switchToPassthrough(): Promise<void> {
     const ends = await this.#destination!.leaveShadow();
-    this.#shadow = [...this.#shadow, ...ends.map(end => end.counters)];
+    this.#facts.shadow.push(...ends.map(end => end.counters));
   }
 
   /** Copies runs and returns the rate, in bytes per millisecond. */
   async #copyRuns(runs: Float64Array): Promise<number> {
     const started = performance.now();
     const { data } = await copyMemory(this.#memory, this.#copy, runs);
-    this.#copied += data;
+    this.#facts.copiedBytes += data;
     return Math.max(1, data) / Math.max(0.001, performance.now() - started);
   }
 
@@ -262,80 +265,8 @@ export class Rehearsal {
   }
 
   #report(statistics: GuestStatistics, failures: readonly string[] = []): MigrationReport {
-    const { from, to, placement } = this.#options;
-    const persist = from.backendFeatures & to.backendFeatures & VHOST_BACKEND_F_IOTLB_PERSIST;
-    const { inFlight = 0, replayed = 0, available = 0 } = this.#blackout ?? {};
-    const reasons = [...failures, ...this.#findings(statistics)];
-    return {
-      schema: 'svq.migrate/1',
-      verdict: reasons.length === 0 ? 'pass' : 'fail',
-      reasons,
-      from: from.device.path,
-      to: to.device.path,
-      placement,
-      maps_kept: persist !== 0n && placement === 'identity',
-      ...this.#outages(statistics),
-      phases: this.#phases.reports,
-      memory: {
-        bytes: this.#memory.size,
-        copied_bytes: this.#copied,
-        rounds: this.#rounds,
-        dirty_pages: this.#dirty.total,
-        guest_dirty_pages: this.#dirty.guest,
-        device_dirty_pages: this.#dirty.device,
-      },
-      workload: {
-        submitted: statistics.submitted,
-        completed: statistics.completed,
-        reads: statistics.reads,
-        writes: statistics.writes,
-        lost: statistics.submitted - statistics.completed,
-        duplicated: statistics.duplicated,
-        corrupt: statistics.corrupt,
-        errors: statistics.errors,
-        in_flight_at_switch: this.#inFlightAtSwitch,
-        in_flight_at_blackout: inFlight,
-        replayed,
-        available_in_blackout: available,
-      },
-      verification: {
-        pages_compared: this.#comparison.pagesCompared,
-        hole_pages: this.#comparison.holePages,
-        mismatches: this.#comparison.mismatches,
-        first_mismatches: this.#comparison.first.map(hex),
-      },
-      shadow: this.#shadow,
-    };
+    return summarise(this.#options, this.#facts, this.#phases, this.#dirty, statistics, failures);
   }
-
-  /** Both times, without the comparison, which a real migration does not make. */
-  #outages(statistics: GuestStatistics): Pick<MigrationReport, 'blackout_ms' | 'guest_gap_ms'> {
-    if (!this.#blackout || !this.#committed || statistics.first_completion_ms === 0)
-      return { blackout_ms: null, guest_gap_ms: null };
-    const { startedMs, endedMs, before } = this.#blackout;
-    const comparing = this.#phases.duration('compare');
-    return {
-      blackout_ms: endedMs - startedMs - comparing,
-      guest_gap_ms: statistics.first_completion_ms - before.last_completion_ms - comparing,
-    };
-  }
-
-  /** What the numbers say against a pass. */
-  #findings({ submitted, completed, duplicated, corrupt, errors, fault }: GuestStatistics): string[] {
-    const { mismatches } = this.#comparison;
-    return [
-      submitted > completed && `${submitted - completed} requests were lost.`,
-      duplicated > 0 && `${duplicated} requests completed more than once.`,
-      corrupt > 0 && `${corrupt} blocks read back wrong.`,
-      errors > 0 && `${errors} requests ended with an error.`,
-      mismatches > 0 && `${mismatches} pages differ between source and destination.`,
-      fault !== undefined && fault,
-    ].filter(finding => finding !== false);
-  }
-}
-
-function endOf(result: OperationResult): number {
-  return result.started_ms + result.duration_ms;
 }
 
 function refuseFaults({ ends }: StoppedQueues): void {
