@@ -135,14 +135,17 @@ describe('switching under load', () => {
 describe('the takeover rule', () => {
   test('refuses a device that stopped with requests half done, and lets it go on from there', async () => {
     let ahead = 0;
+    let told = -1;
     const halfDone = (device: Device): Device => ({
       path: device.path,
       close: () => device.close(),
       submit: async (operations, options) => {
         const results = await device.submit(operations, options);
-        return results.map((result, i) =>
-          operations[i]!.op === 'getVringBase' ? { ...result, value: (Number(result.value) + ahead) & 0xffff } : result,
-        );
+        return results.map((result, i) => {
+          if (operations[i]!.op !== 'getVringBase') return result;
+          told = (Number(result.value) + ahead) & 0xffff;
+          return { ...result, value: told };
+        });
       },
     });
     setup = await Setup.make('soft:blk', 'identity', halfDone);
@@ -151,8 +154,7 @@ describe('the takeover rule', () => {
     ahead = 1;
     await expect(setup.attachment.enterShadow()).rejects.toMatchObject({ code: 'ERR_VDPA_TAKEOVER' });
     expect(setup.attachment.mode).toBe('passthrough');
-    const used = new Uint16Array(setup.memory.view(setup.guest.queue.addresses.device + 2, 2))[0]!;
-    expect(setup.operations).toContainEqual({ op: 'setVringBase', index: 0, num: (used + ahead) & 0xffff });
+    expect(setup.operations).toContainEqual({ op: 'setVringBase', index: 0, num: told });
     expect(setup.operations.at(-1)).toMatchObject({ op: 'getStatus', expect: { equals: 0xf } });
   });
 
