@@ -35,7 +35,8 @@ export class Thread<S extends Services> {
 
   /** Starts the module at `url`, which must call `serve`; `data` is what it finds in `threadData()`. */
   constructor(url: URL, data?: unknown) {
-    this.#worker = new Worker(url, { workerData: data });
+    // The process's own options, such as an --eval, are not the worker's.
+    this.#worker = new Worker(url, { workerData: data, execArgv: [] });
     this.#worker.on('message', (answer: Answer) => this.#settle(answer));
     this.#worker.on('error', error => this.#fail(error));
     this.#worker.on('exit', () => this.#fail(new Error('The worker thread ended.')));

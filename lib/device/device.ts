@@ -22,6 +22,9 @@ export interface Device {
   close(): Promise<void>;
 }
 
+/** The result of an operation that an earlier failure, or a cancellation, kept from starting. */
+export const NOT_RUN: OperationResult = { ran: false, errno: 0, value: undefined, started_ms: 0, duration_ms: 0 };
+
 /**
  * Submits operations that must all succeed.
  * @throws OperationError for the first that failed: what, with which values, why likely, what to do.

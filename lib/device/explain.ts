@@ -73,7 +73,10 @@ const REASONS: Partial<Record<OperationName, Record<string, Explain>>> = {
   setVringAddr: { EINVAL: because('An area is not aligned, or the device is running and not suspended.') },
   setVringBase: { EINVAL: because('The base is no ring index, or the device is running and not suspended.') },
   getStatus: {
-    EPROTO: because('The device silently refused a status bit; the kernel answers such a request with success.'),
+    EPROTO: because(
+      'The device silently refused a status bit; the kernel answers such a request with success.',
+      'ERR_VDPA_EXPECTATION',
+    ),
   },
   iotlbUpdate: {
     EFAULT: because(
@@ -90,6 +93,7 @@ const GENERAL: Record<string, Explain> = {
   EPERM: because('The request needs the owner of the device (VHOST_SET_OWNER).'),
   ENOBUFS: because('The queue does not exist on this device.'),
   EBADF: because('The device file is not open.', 'ERR_VDPA_CLOSED'),
+  EPROTO: because('What was read is not what must hold here.', 'ERR_VDPA_EXPECTATION'),
   ETIMEDOUT: because('The device did not answer in time.', 'ERR_VDPA_TIMEOUT'),
 };
 

@@ -1,6 +1,6 @@
 /** Fault injection: a device whose operations fail on request, before or after their effect. */
 import type { Operation, OperationResult } from '../uapi/operation.js';
-import type { Device } from './device.js';
+import { type Device, NOT_RUN } from './device.js';
 
 /** A fault: this errno instead of the operation's result; `after` lets the operation happen first. */
 export interface Fault {
@@ -10,8 +10,6 @@ export interface Fault {
 
 /** Decides, operation by operation, whether and how it fails. */
 export type FaultPlan = (operation: Operation) => Fault | undefined;
-
-const NOT_RUN: OperationResult = { ran: false, errno: 0, value: undefined, started_ms: 0, duration_ms: 0 };
 
 /** The same device with faults. Operations after a fault do not run, save those marked `always`. */
 export function injectFaults(device: Device, plan: FaultPlan): Device {

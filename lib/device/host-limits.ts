@@ -10,6 +10,6 @@ export function readLimits(path: string, { iovaRange, asids }: Capabilities): Io
     ...iovaRange,
     asids,
     maxEntries: soft ? undefined : maxIotlbEntries(),
-    pinnable: soft || !pinsMemory(path) ? undefined : pinnableBytes(),
+    pinnable: soft || !pinsMemory(path) ? () => undefined : pinnableBytes,
   };
 }

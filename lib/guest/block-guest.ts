@@ -31,7 +31,7 @@ export class BlockGuest {
 
   /**
    * @param vringNumMax Entries the device allows.
-   * @throws AddressError when the memory is too small for the workload's depth.
+   * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT when the memory is too small for the workload's depth.
    */
   constructor(memory: GuestMemory, vringNumMax: number, workload: WorkloadOptions) {
     this.#layout = layoutGuest(memory, queueSize(vringNumMax), workload.depth * SURGE);

@@ -5,11 +5,12 @@
  * exercised everywhere while the pages touched stay bounded. A page of a read buffer is written by the device only: if the
  * device's mark is lost, nothing else copies that page and the comparison finds it.
  */
-import { AddressError } from '../errors.js';
+import { VdpaError } from '../errors.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { QueueAddresses } from '../ring/addresses.js';
 import { ringLayout } from '../ring/areas.js';
 import { VIRTIO_BLK_HEADER_SIZE } from '../uapi/virtio-blk.js';
+import { formatSize } from '../units.js';
 
 /** Bytes of one request's data: one page, eight sectors. */
 export const BLOCK_SIZE = 4096;
@@ -30,7 +31,7 @@ export interface GuestLayout {
 
 /**
  * Lays out a queue of `size` with `slots` requests at a time.
- * @throws AddressError when the memory is too small.
+ * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT when the memory is too small.
  */
 export function layoutGuest(memory: GuestMemory, size: number, slots: number): GuestLayout {
   const section = memory.sections.reduce((largest, s) => (s.size > largest.size ? s : largest));
@@ -43,11 +44,10 @@ export function layoutGuest(memory: GuestMemory, size: number, slots: number): G
   const stride = Math.floor((section.gpa + section.size - arena) / slots / BLOCK_SIZE) * BLOCK_SIZE;
   if (stride < cluster) {
     const needed = arena - section.gpa + slots * cluster;
-    throw new AddressError(
-      `${section.size} bytes of guest memory are too few for ${slots} requests at a time: ${needed} are needed.`,
-      {
-        details: { size: section.size, needed },
-      },
+    throw new VdpaError(
+      'ERR_VDPA_INVALID_ARGUMENT',
+      `${formatSize(section.size)} of guest memory are too few for ${slots} request buffers (twice the depth): ${formatSize(needed)} are needed.`,
+      { details: { size: section.size, needed } },
     );
   }
   return {

@@ -5,13 +5,15 @@
  */
 import { AddressError, hex } from '../errors.js';
 import type { Operation, OperationResult } from '../uapi/operation.js';
-import { type IovaLimits, validateMaps } from './limits.js';
+import { type IovaLimits, sizeOf, validateMaps } from './limits.js';
 import { type IovaMap, sameMap, sortMaps } from './map.js';
 
 export class AddressSpace {
   readonly asid: number;
   readonly limits: IovaLimits;
   readonly #held = new Map<number, IovaMap>();
+  /** Sizes by address of ranges whose message failed: the kernel may hold them or not. Unmapping what is not there is harmless. */
+  readonly #doubtful = new Map<number, number>();
 
   constructor(asid: number, limits: IovaLimits) {
     this.asid = asid;
@@ -30,10 +32,12 @@ export class AddressSpace {
    */
   plan(wanted: readonly IovaMap[], { remap = false } = {}): Operation[] {
     const sorted = sortMaps(wanted);
-    validateMaps(this.asid, sorted, this.limits);
+    const { held } = this;
+    validateMaps(this.asid, sorted, this.limits, sizeOf(held));
     const stays = (map: IovaMap) => !remap && this.#holds(map);
     const kept = new Set(sorted.filter(stays).map(map => map.iova));
-    const gone = this.held.filter(map => !kept.has(map.iova));
+    const gone: { iova: number; size: number }[] = held.filter(map => !kept.has(map.iova));
+    for (const [iova, size] of this.#doubtful) gone.push({ iova, size });
     const added = sorted.filter(map => !kept.has(map.iova));
     if (gone.length + added.length === 0) return [];
     const { asid } = this;
@@ -50,12 +54,19 @@ export class AddressSpace {
   apply(operations: readonly Operation[], results: readonly OperationResult[]): void {
     operations.forEach((operation, index) => {
       const result = results[index];
-      if (!result?.ran || result.errno !== 0) return;
-      if (operation.op === 'close') this.#held.clear();
-      if (operation.op === 'iotlbUpdate' && operation.asid === this.asid) this.#insert(operation);
-      if (operation.op === 'iotlbInvalidate' && operation.asid === this.asid)
-        this.#remove(operation.iova, operation.size);
+      if (!result?.ran) return;
+      if (operation.op === 'close') this.#clear();
+      if (operation.op !== 'iotlbUpdate' && operation.op !== 'iotlbInvalidate') return;
+      if (operation.asid !== this.asid) return;
+      if (result.errno !== 0) this.#doubt(operation);
+      else if (operation.op === 'iotlbUpdate') this.#insert(operation);
+      else this.#remove(operation);
     });
+  }
+
+  #clear(): void {
+    this.#held.clear();
+    this.#doubtful.clear();
   }
 
   #holds(map: IovaMap): boolean {
@@ -67,14 +78,16 @@ export class AddressSpace {
     this.#held.set(iova, { iova, size, region, offset, perm });
   }
 
-  #remove(iova: number, size: number): void {
+  #doubt({ iova, size }: { iova: number; size: number }): void {
+    this.#held.delete(iova);
+    this.#doubtful.set(iova, size);
+  }
+
+  #remove({ iova, size }: { iova: number; size: number }): void {
+    if (this.#doubtful.delete(iova)) return;
     if (this.#held.get(iova)?.size !== size) {
-      throw new AddressError(
-        `${hex(iova)} (${size} bytes) was unmapped, but it is not exactly one of the maps that were made.`,
-        {
-          details: { iova, size },
-        },
-      );
+      const text = `${hex(iova)} (${size} bytes) was unmapped, but it is not exactly one of the maps that were made.`;
+      throw new AddressError(text, { details: { iova, size } });
     }
     this.#held.delete(iova);
   }

@@ -14,8 +14,11 @@ export interface IovaLimits {
   readonly asids: number;
   /** Entries an address space may hold; undefined where the kernel has no cap. */
   readonly maxEntries: number | undefined;
-  /** Bytes the device may still pin (RLIMIT_MEMLOCK, no exemption for root); undefined where it pins nothing or there is no limit. */
-  readonly pinnable: number | undefined;
+  /**
+   * Bytes this process may still pin (RLIMIT_MEMLOCK, no exemption for root), asked anew each time because devices share them;
+   * undefined where the device pins nothing or there is no limit.
+   */
+  readonly pinnable: () => number | undefined;
 }
 
 /** Alignment of every map: devices that pin round both addresses down to pages separately (vhost_vdpa_pa_map). */
@@ -26,9 +29,10 @@ const MAX_ADDRESS = Number.MAX_SAFE_INTEGER;
 
 /**
  * Refuses a list of maps, sorted by address, that the kernel would refuse, with the reason.
+ * @param pinned Bytes that the maps held until now have pinned, and give back.
  * @throws AddressError ERR_VDPA_ADDRESS, or ERR_VDPA_MEMLOCK above the memlock limit.
  */
-export function validateMaps(asid: number, maps: readonly IovaMap[], limits: IovaLimits): void {
+export function validateMaps(asid: number, maps: readonly IovaMap[], limits: IovaLimits, pinned: number): void {
   if (asid >= limits.asids) {
     throw new AddressError(`Address space ${asid} does not exist: the device has ${limits.asids}.`, {
       details: { asid, asids: limits.asids },
@@ -47,7 +51,7 @@ export function validateMaps(asid: number, maps: readonly IovaMap[], limits: Iov
     }
     previous = map;
   }
-  validateTotals(maps, limits);
+  validateTotals(maps, limits, pinned);
 }
 
 function validateMap(map: IovaMap, limits: IovaLimits): void {
@@ -70,7 +74,7 @@ function validateMap(map: IovaMap, limits: IovaLimits): void {
   }
 }
 
-function validateTotals(maps: readonly IovaMap[], limits: IovaLimits): void {
+function validateTotals(maps: readonly IovaMap[], limits: IovaLimits, pinned: number): void {
   if (limits.maxEntries !== undefined && maps.length > limits.maxEntries) {
     throw new AddressError(
       `${maps.length} maps exceed the kernel's cap of ${limits.maxEntries} (vhost_vdpa.max_iotlb_entries).`,
@@ -79,13 +83,19 @@ function validateTotals(maps: readonly IovaMap[], limits: IovaLimits): void {
       },
     );
   }
-  const bytes = maps.reduce((sum, map) => sum + map.size, 0);
-  if (limits.pinnable !== undefined && bytes > limits.pinnable) {
+  const bytes = sizeOf(maps);
+  const left = limits.pinnable();
+  if (left !== undefined && bytes > left + pinned) {
     throw new AddressError(
-      `This device pins what it maps: ${bytes} bytes, and the memlock limit leaves ${limits.pinnable}. Root is not exempt: raise it with "ulimit -l unlimited", or map less memory.`,
-      { code: 'ERR_VDPA_MEMLOCK', details: { bytes, pinnable: limits.pinnable } },
+      `This device pins what it maps: ${bytes} bytes, and the memlock limit leaves ${left + pinned}. Root is not exempt: raise it with "ulimit -l unlimited", or map less memory.`,
+      { code: 'ERR_VDPA_MEMLOCK', details: { bytes, pinnable: left + pinned } },
     );
   }
+}
+
+/** Bytes that maps cover. */
+export function sizeOf(maps: readonly IovaMap[]): number {
+  return maps.reduce((sum, map) => sum + map.size, 0);
 }
 
 function describe(map: IovaMap): string {

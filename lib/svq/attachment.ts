@@ -121,6 +121,8 @@ export class Attachment {
     this.#mode = 'shadowed';
     this.#states = undefined;
     this.#rings.kick();
+    // Until its kick fd was bound anew the device could take the guest's kicks: the shadow looks once more.
+    for (const queue of queues) signalEventFd(queue.kickFd);
     return results;
   }
 
@@ -173,6 +175,8 @@ export class Attachment {
    */
   async recover(): Promise<void> {
     const { memory, queues } = this.#options;
+    // Whatever failed, the device may be at work: it must not be while its rings are read or made afresh.
+    await this.#submit(resetOperations());
     if (this.#mode === 'shadowed' || (await this.#threadsRun())) await this.#stopThreads();
     if (this.#states) await this.startShadow(this.#states);
     else await this.#startPassthrough(queues.map(queue => guestRingIndices(memory, queue).usedIndex));

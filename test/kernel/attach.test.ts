@@ -102,7 +102,7 @@ describe('what cannot be done is said', () => {
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toMatch(/pins what it maps.*ulimit -l unlimited.*ERR_VDPA_MEMLOCK/);
     const block = await openBlockDevice(devicePath('vblk0'));
-    expect(block.limits.pinnable).toBe(8 * 2 ** 20);
+    expect(block.limits.pinnable()).toBe(8 * 2 ** 20);
     await block.device.close();
   });
 });

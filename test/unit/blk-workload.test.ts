@@ -142,6 +142,6 @@ describe('the workload', () => {
 
 test('a memory too small for the depth is refused with what is needed', () => {
   const memory = GuestMemory.create(2 ** 20);
-  expect(() => layoutGuest(memory, 64, 32)).toThrow(/too few for 32 requests/);
+  expect(() => layoutGuest(memory, 64, 32)).toThrow(/too few for 32 request buffers/);
   memory.close();
 });

@@ -2,7 +2,7 @@
 import { ClosedError, VdpaError } from '../../errors.js';
 import { type NativeAddon, native } from '../../native.js';
 import type { Operation, OperationResult } from '../../uapi/operation.js';
-import type { Device, SubmitOptions } from '../device.js';
+import { type Device, NOT_RUN, type SubmitOptions } from '../device.js';
 import { decodeBatch, encodeBatch, type Opcodes, opcodesOf } from './codec.js';
 
 interface Submission {
@@ -33,7 +33,7 @@ export class KernelDevice implements Device {
     if (this.#closing) return Promise.reject(new ClosedError(this.path));
     // A plan may have nothing to do; the addon knows no empty batch.
     if (operations.length === 0) return Promise.resolve([]);
-    return this.#submit(operations, signal);
+    return signal?.aborted ? this.#submitAlways(operations) : this.#submit(operations, signal);
   }
 
   close(): Promise<void> {
@@ -51,7 +51,6 @@ export class KernelDevice implements Device {
       );
     }
     const cancel = () => this.#addon.deviceCancel(this.#handle, ticket);
-    if (signal?.aborted) cancel();
     signal?.addEventListener('abort', cancel, { once: true });
     this.#addon.watchRef(this.#watch);
     try {
@@ -60,6 +59,13 @@ export class KernelDevice implements Device {
       signal?.removeEventListener('abort', cancel);
       if (this.#submissions.length === 0) this.#addon.watchUnref(this.#watch);
     }
+  }
+
+  /** A list cancelled beforehand: the device's thread must not see the rest, it could be faster than the cancellation. */
+  async #submitAlways(operations: readonly Operation[]): Promise<OperationResult[]> {
+    const results = await this.submit(operations.filter(operation => operation.always));
+    let next = 0;
+    return operations.map(operation => (operation.always ? results[next++]! : NOT_RUN));
   }
 
   #reap(): void {

@@ -31,8 +31,8 @@ export class Iotlb {
   }
 
   #touching(iova: number, size: number): IovaMap[] {
-    // The kernel's last address is iova + size - 1, in 64 bits: nothing from 0 on is everything.
-    const end = iova + size || ADDRESS_SPACE;
+    // The kernel's last address is iova + size - 1, in 64 bits: it wraps, and nothing from 0 on is everything.
+    const end = (iova + size) % ADDRESS_SPACE || ADDRESS_SPACE;
     return this.#entries.filter(entry => entry.iova < end && iova < entry.iova + entry.size);
   }
 }

@@ -80,11 +80,10 @@ export class SoftQueue {
   /** The ring where it is mapped now: a device reaches it through the same mappings as everything else. */
   #openRing(): SplitDevice {
     if (this.#ring && this.#generation === this.#dma.generation) return this.#ring;
-    const areas = {
-      ...ringAreas(this.#addresses, (iova, length) => this.#dma.view(iova, length, false)),
-      device: ringAreas(this.#addresses, (iova, length) => this.#dma.view(iova, length, true)).device,
-    };
-    this.#ring = new SplitDevice(areas, this.#addresses.size, this.base, this.#ring?.usedIndex ?? this.#start);
+    const { size, device } = this.#addresses;
+    // Only the used ring is written: the rest may be mapped read-only.
+    const areas = ringAreas(this.#addresses, (iova, length) => this.#dma.view(iova, length, iova === device));
+    this.#ring = new SplitDevice(areas, size, this.base, this.#ring?.usedIndex ?? this.#start);
     this.#generation = this.#dma.generation;
     return this.#ring;
   }
