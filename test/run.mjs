@@ -80,10 +80,9 @@ function runHostTiers() {
   const folder = mkdtempSync(join(tmpdir(), 'vhost-vdpa-test-'));
   const output = join(folder, 'results.json');
   try {
-    spawnSync(process.execPath, [VITEST, 'run', '--reporter=json', `--outputFile=${output}`], {
-      cwd: root,
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
+    const args = [VITEST, 'run', '--reporter=json', `--outputFile=${output}`];
+    const { status, stderr } = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 26 });
+    if (status !== 0) process.stderr.write(stderr);
     count('unit, property and CLI tests', JSON.parse(readFileSync(output, 'utf8')));
   } catch (error) {
     fail('unit, property and CLI tests', error);

@@ -3,6 +3,7 @@ import { ClosedError, VdpaError } from '../../errors.js';
 import { type NativeAddon, native } from '../../native.js';
 import type { Operation, OperationResult } from '../../uapi/operation.js';
 import { type Device, NOT_RUN, type SubmitOptions } from '../device.js';
+import { validateOperations } from '../validate.js';
 import { decodeBatch, encodeBatch, type Opcodes, opcodesOf } from './codec.js';
 
 interface Submission {
@@ -29,10 +30,11 @@ export class KernelDevice implements Device {
     this.#addon.watchUnref(this.#watch);
   }
 
-  submit(operations: readonly Operation[], { signal }: SubmitOptions = {}): Promise<OperationResult[]> {
-    if (this.#closing) return Promise.reject(new ClosedError(this.path));
+  async submit(operations: readonly Operation[], { signal }: SubmitOptions = {}): Promise<OperationResult[]> {
+    if (this.#closing) throw new ClosedError(this.path);
+    validateOperations(operations);
     // A plan may have nothing to do; the addon knows no empty batch.
-    if (operations.length === 0) return Promise.resolve([]);
+    if (operations.length === 0) return [];
     return signal?.aborted ? this.#submitAlways(operations) : this.#submit(operations, signal);
   }
 

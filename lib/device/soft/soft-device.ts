@@ -4,6 +4,7 @@ import { MemoryRegion } from '../../memory/region.js';
 import { Thread } from '../../thread.js';
 import type { Operation, OperationResult } from '../../uapi/operation.js';
 import type { Device, SubmitOptions } from '../device.js';
+import { validateOperations } from '../validate.js';
 import { parseSoftOptions, type SoftOptions } from './options.js';
 
 /** What the device's thread is given. */
@@ -33,8 +34,9 @@ export class SoftDevice implements Device {
     this.#thread = new Thread<SoftServices>(new URL('./worker.js', import.meta.url), setup);
   }
 
-  submit(operations: readonly Operation[], { signal }: SubmitOptions = {}): Promise<OperationResult[]> {
-    if (this.#closing) return Promise.reject(new ClosedError(this.path));
+  async submit(operations: readonly Operation[], { signal }: SubmitOptions = {}): Promise<OperationResult[]> {
+    if (this.#closing) throw new ClosedError(this.path);
+    validateOperations(operations);
     return this.#submit(operations, signal);
   }
 
