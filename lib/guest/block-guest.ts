@@ -28,6 +28,7 @@ export class BlockGuest {
   readonly queue: GuestQueue;
   readonly #layout: GuestLayout;
   readonly #workload: WorkloadOptions;
+  #closing: Promise<void> | undefined;
 
   /**
    * @param vringNumMax Entries the device allows.
@@ -47,8 +48,13 @@ export class BlockGuest {
     await this.thread.call('start', { sections, layout: this.#layout, workload: this.#workload, kickFd, callFd });
   }
 
-  /** Ends the thread. Only after the device no longer uses the queue. */
-  async close(): Promise<void> {
+  /** Ends the thread. Only after the device no longer uses the queue. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     await this.thread.end();
     closeFd(this.queue.kickFd);
     closeFd(this.queue.callFd);

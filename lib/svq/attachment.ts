@@ -15,7 +15,11 @@ import { AddressSpace } from '../iova/address-space.js';
 import type { IovaLimits } from '../iova/limits.js';
 import { guestTranslation, type Placement, shadowRingsIova, wantedMaps } from '../iova/placement.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import { VHOST_BACKEND_F_IOTLB_PERSIST, VHOST_BACKEND_F_SUSPEND } from '../uapi/backend-features.js';
+import {
+  VHOST_BACKEND_F_IOTLB_PERSIST,
+  VHOST_BACKEND_F_RESUME,
+  VHOST_BACKEND_F_SUSPEND,
+} from '../uapi/backend-features.js';
 import type { Operation, OperationResult } from '../uapi/operation.js';
 import type { QueueCounters } from './counters.js';
 import { guestRingIndices } from './guest-ring.js';
@@ -55,6 +59,7 @@ export class Attachment {
   #mode: AttachmentMode = 'attached';
   /** A start was tried, so that the device must be reset before the next. */
   #started = false;
+  #closing: Promise<void> | undefined;
   /** Where the queues stand while nobody serves them. */
   #states: readonly QueueState[] | undefined;
 
@@ -122,7 +127,7 @@ export class Attachment {
     this.#states = undefined;
     this.#rings.kick();
     // Until its kick fd was bound anew the device could take the guest's kicks: the shadow looks once more.
-    for (const queue of queues) signalEventFd(queue.kickFd);
+    this.#kickGuestQueues();
     return results;
   }
 
@@ -137,7 +142,7 @@ export class Attachment {
     const rings = this.#options.queues.map(queue => guestRingIndices(this.#options.memory, queue));
     const blocked = rings.findIndex((ring, i) => ring.usedIndex !== bases[i]);
     if (blocked >= 0) {
-      await this.#startPassthrough(bases);
+      await this.#goOn(bases);
       throw takeoverError(blocked, bases[blocked]!, rings[blocked]!.usedIndex);
     }
     await this.startShadow(rings.map(({ usedIndex }) => ({ availIndex: usedIndex, usedIndex, inFlight: [] })));
@@ -212,8 +217,12 @@ export class Attachment {
   }
 
   /** Stops the shadow, resets the device, unmaps, closes. Idempotent; finishes whatever fails. */
-  async close(): Promise<void> {
-    if (this.#mode === 'closed') return;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     this.#mode = 'closed';
     try {
       await this.device.submit([...resetOperations(), ...this.#space.plan([])]);
@@ -251,7 +260,19 @@ export class Attachment {
     await this.#submit(this.#startOperations(false, bases));
     this.#mode = 'passthrough';
     this.#states = undefined;
-    // A device looks at a ring only when kicked: what is there before DRIVER_OK waits otherwise.
+    this.#kickGuestQueues();
+  }
+
+  /** Lets a device suspended in passthrough go on where it is; without RESUME only a fresh start from its bases is left. */
+  async #goOn(bases: readonly number[]): Promise<void> {
+    const canResume = (this.#options.backendFeatures & VHOST_BACKEND_F_RESUME) !== 0n;
+    if (!canResume) return this.#startPassthrough(bases);
+    await this.#submit([{ op: 'resume' }]);
+    this.#kickGuestQueues();
+  }
+
+  /** A device looks at a ring only when kicked: what is there before DRIVER_OK, or came while it was suspended, waits otherwise. */
+  #kickGuestQueues(): void {
     for (const queue of this.#options.queues) signalEventFd(queue.kickFd);
   }
 

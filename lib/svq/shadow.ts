@@ -31,8 +31,6 @@ export interface ShadowConfig {
 /** What a shadow leaves behind. */
 export interface ShadowEnd {
   readonly state: QueueState;
-  /** Next used element the shadow ring expected: the device's base when it left nothing half done. */
-  readonly shadowUsedIndex: number;
   /** Words of the device's dirty bitmap since it was last taken. */
   readonly dirty: Uint32Array;
   readonly counters: QueueCounters;

@@ -65,7 +65,6 @@ function stop(): ShadowEnd {
   running = undefined;
   const end = {
     state: { availIndex, usedIndex, inFlight },
-    shadowUsedIndex: forwarder.shadow.usedIndex,
     dirty: dirty.take(),
     counters: forwarder.counters,
     fault: forwarder.fault?.message,
@@ -74,11 +73,13 @@ function stop(): ShadowEnd {
   return end;
 }
 
-/** Takes nothing new and waits until nothing is in flight; false when that took longer than allowed. */
+/** Takes nothing new and waits until nothing is in flight; when that takes longer than allowed it goes on, and answers false. */
 async function drain(timeoutMs: number): Promise<boolean> {
   const { forwarder } = current();
   forwarder.accept(false);
-  return passUntil(() => forwarder.inFlight === 0, timeoutMs);
+  const drained = await passUntil(() => forwarder.inFlight === 0, timeoutMs);
+  forwarder.accept(!drained);
+  return drained;
 }
 
 async function hold(timeoutMs: number): Promise<void> {
