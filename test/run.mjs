@@ -24,7 +24,7 @@ const MATRIX = [
     kernel: '7.2',
     params: ['vdpa_sim.use_va=0'],
     env: { VHOST_VDPA_PINNED: '1' },
-    files: ['attach', 'migrate'],
+    files: ['coverage', 'attach', 'migrate', 'switching'],
   },
 ];
 const BOOT_SECONDS = 600;
