@@ -231,7 +231,8 @@ export class Rehearsal {
       const { completed, fault } = await this.#guest.thread.call('statistics');
       const broken = fault ?? (await this.#source?.fault()) ?? (await this.#destination?.fault());
       if (broken !== undefined) throw new VdpaError('ERR_VDPA_RING', broken);
-      if (completed > before.completed) return;
+      // What was in flight at the start is back, so whoever serves now has completed something.
+      if (completed >= before.submitted && completed > before.completed) return;
       if (performance.now() > deadline) throw stalled(settleMs + STALL_MS);
     }
   }
