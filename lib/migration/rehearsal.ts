@@ -278,7 +278,7 @@ function refuseFaults({ ends }: StoppedQueues): void {
 function stalled(ms: number): VdpaError {
   return new VdpaError(
     'ERR_VDPA_TIMEOUT',
-    `The device completed no request for ${ms} ms. The kernel log may say why (dmesg).`,
+    `The device did not complete what was in flight within ${ms} ms. The kernel log may say why (dmesg).`,
   );
 }
 
