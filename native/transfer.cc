@@ -56,10 +56,20 @@ int WriteAll(const Region& region, const uint8_t* buffer, uint64_t length, uint6
   return 0;
 }
 
-int PunchHole(const Region& region, uint64_t offset, uint64_t length) {
-  const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-  while (fallocate(region.fd, mode, static_cast<off_t>(offset), static_cast<off_t>(length)) != 0) {
-    if (errno != EINTR) return errno;
+// Where the source has a hole, data of the target becomes zeroes. Not by punching: a device that pinned the target's pages
+// would go on with the old ones.
+int ZeroData(const Region& to, uint64_t position, uint64_t end, uint8_t* buffer) {
+  while (position < end) {
+    uint64_t data = end, hole = end;
+    int error = Seek(to, position, end, SEEK_DATA, &data);
+    if (error == 0 && data < end) error = Seek(to, data, end, SEEK_HOLE, &hole);
+    if (error != 0) return error;
+    std::memset(buffer, 0, std::min(kBlock, hole - data));
+    for (uint64_t at = data; at < hole; at += kBlock) {
+      error = WriteAll(to, buffer, std::min(kBlock, hole - at), at);
+      if (error != 0) return error;
+    }
+    position = hole;
   }
   return 0;
 }
@@ -82,7 +92,7 @@ int CopyRange(const Region& from, const Region& to, const Range& range, uint8_t*
   while (position < end) {
     uint64_t data = end, hole = end;
     int error = Seek(from, position, end, SEEK_DATA, &data);
-    if (error == 0 && data > position) error = PunchHole(to, position, data - position);
+    if (error == 0 && data > position) error = ZeroData(to, position, data, buffer);
     if (error != 0) return error;
     total->holes += data - position;
     if (data < end) error = Seek(from, data, end, SEEK_HOLE, &hole);
