@@ -82,7 +82,9 @@ export function serve(services: Services): void {
     throw new VdpaError('ERR_VDPA_INVALID_ARGUMENT', 'This module runs in a worker thread only.');
   port.on('message', async ({ id, method, args }: Request) => {
     try {
-      port.postMessage({ id, result: await services[method]?.(...args) } satisfies Answer);
+      const service = services[method];
+      if (!service) throw new VdpaError('ERR_VDPA_INVALID_ARGUMENT', `This worker has no function ${method}.`);
+      port.postMessage({ id, result: await service(...args) } satisfies Answer);
     } catch (error) {
       port.postMessage({ id, error: flatten(error) } satisfies Answer);
     }

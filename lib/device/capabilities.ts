@@ -1,6 +1,7 @@
 /** What a device can do, found out by asking it, never by kernel version. */
+import { ERRNO } from '../uapi/errno.js';
 import type { GetterOp, IovaRange, Operation, OperationValue, VringGetterOp } from '../uapi/operation.js';
-import { type Device, run } from './device.js';
+import { type Device, run, throwFailure } from './device.js';
 
 /** Answers of a device and its kernel; `undefined` where the kernel or the device does not know the request. */
 export interface Capabilities {
@@ -58,10 +59,15 @@ async function readQueues(device: Device, vqs: number): Promise<QueueCapabilitie
   return queues;
 }
 
-/** The value, or undefined where the request is not known here: ENOTTY from an old kernel, EOPNOTSUPP from a parent. */
+/** Who answers like this does not know the request: an old kernel, a parent, a kernel that lets its internal number out. */
+const NOT_KNOWN: readonly number[] = [ERRNO.ENOTTY, ERRNO.EOPNOTSUPP, ERRNO.ENOTSUPP];
+
+/** The value, or undefined where the request is not known. */
 async function optional(device: Device, operation: Operation): Promise<OperationValue> {
-  const [result] = await device.submit([operation]);
-  return result?.errno === 0 ? result.value : undefined;
+  const results = await device.submit([operation]);
+  if (NOT_KNOWN.includes(results[0]!.errno)) return undefined;
+  throwFailure(device, [operation], results);
+  return results[0]!.value;
 }
 
 async function readConfig(device: Device, length: number): Promise<Uint8Array> {

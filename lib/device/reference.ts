@@ -28,7 +28,7 @@ export function resolvePath(reference: string): string {
   }
   throw new VdpaError(
     'ERR_VDPA_NO_DEVICE',
-    `There is no device ${reference}. ${known(
+    `There is no device "${reference}". ${known(
       reference,
       devices.map(d => d.name),
     )}`,

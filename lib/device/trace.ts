@@ -1,4 +1,6 @@
 /** Observes every operation of a device: the base of traces, recordings and golden sequences. */
+
+import { errnoName } from '../uapi/errno.js';
 import type { Operation, OperationResult } from '../uapi/operation.js';
 import { requestOf } from '../uapi/requests.js';
 import type { Device } from './device.js';
@@ -23,7 +25,7 @@ export function observe(device: Device, observer: Observer): Device {
 /** One line per operation, in the manner of strace. */
 export function formatTrace(path: string, operation: Operation, result: OperationResult): string {
   const outcome = result.ran
-    ? `${result.errno === 0 ? formatValue(result) : `-1 errno ${result.errno}`} <${(result.duration_ms / 1000).toFixed(6)}>`
+    ? `${result.errno === 0 ? formatValue(result) : `-1 ${errnoName(result.errno)}`} <${(result.duration_ms / 1000).toFixed(6)}>`
     : 'not run';
   return `${path} ${requestOf(operation.op)}(${describeArguments(operation)}) = ${outcome}`;
 }

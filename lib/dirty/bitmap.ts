@@ -1,9 +1,7 @@
 /**
- * Which pages of a memory were written: one bit per page, page p in bit p % 32 of word p / 32 (the bit order of the
- * vhost log).
+ * Which pages of a memory were written: one bit per page, page p in bit p % 32 of word p / 32 (the vhost log's bit order).
  *
- * A bitmap belongs to the thread that marks it: atomic marks cost ten times as much, so every producer has its own, and
- * a
+ * A bitmap belongs to the thread that marks it: atomic marks cost ten times as much, so every producer has its own, and a
  * reader gets a snapshot that the owner took and ORs the snapshots together.
  */
 import { AddressError, hex, VdpaError } from '../errors.js';

@@ -19,8 +19,9 @@ export function maxDepth(vringNumMax: number): number {
   return Math.floor(queueSize(vringNumMax) / DESCRIPTORS / SURGE);
 }
 
+/** A split queue's size is a power of two, what a device allows need not be. */
 function queueSize(vringNumMax: number): number {
-  return Math.min(QUEUE_SIZE, vringNumMax);
+  return 2 ** Math.floor(Math.log2(Math.min(QUEUE_SIZE, vringNumMax)));
 }
 
 export class BlockGuest {

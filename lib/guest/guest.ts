@@ -22,6 +22,21 @@ export interface GuestStatistics extends WorkloadCounters {
   readonly fault: string | undefined;
 }
 
+/** Of a guest that has done nothing. */
+export const NO_STATISTICS: GuestStatistics = {
+  submitted: 0,
+  completed: 0,
+  reads: 0,
+  writes: 0,
+  corrupt: 0,
+  errors: 0,
+  duplicated: 0,
+  in_flight: 0,
+  last_completion_ms: 0,
+  first_completion_ms: 0,
+  fault: undefined,
+};
+
 /** What the guest's thread offers. */
 export type GuestServices = {
   /** Starts making requests. */

@@ -2,9 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DirtyBitmap } from '../dirty/bitmap.js';
 import { VdpaError } from '../errors.js';
-import { signalEventFd } from '../eventfd.js';
+import { signalEventFd, watchFd } from '../eventfd.js';
 import { GuestMemory, type Section } from '../memory/guest-memory.js';
-import { native } from '../native.js';
 import { serve } from '../thread.js';
 import { BlkDriver, type Place } from './blk-driver.js';
 import { BlkWorkload } from './blk-workload.js';
@@ -34,7 +33,7 @@ class Guest {
     this.#dirty = new DirtyBitmap(this.#memory.end);
     this.#driver = new BlkDriver(this.#memory, config.layout, this.#dirty);
     this.#workload = new BlkWorkload(this.#driver, config.workload);
-    native().watchUnref(native().watchStart(config.callFd, () => this.#step()));
+    watchFd(config.callFd, () => this.#step());
     this.#step();
   }
 

@@ -3,7 +3,7 @@ import type { BlockDevice } from '../device/block.js';
 import { VdpaError } from '../errors.js';
 import { formatSize } from '../units.js';
 import { DiskAccess } from './disk-access.js';
-import { findSignature, SIGNATURE_BYTES } from './disk-signature.js';
+import { findSignature, findTailSignature, SIGNATURE_BYTES, TAIL_BYTES } from './disk-signature.js';
 import { BLOCK_SIZE } from './layout.js';
 
 /** Bytes of the disk. */
@@ -33,57 +33,69 @@ const DEFAULT_WRITES = 0.4;
 const MAX_BLOCKS = 2 ** 20;
 
 /**
+ * What can be said of a request without looking at a disk.
+ * @throws VdpaError ERR_VDPA_NOT_ALLOWED for writes that nobody allowed; ERR_VDPA_INVALID_ARGUMENT for a range that is none.
+ */
+export function checkWriteRequest({ destroy, range, writes = 0 }: WriteRequest): void {
+  if (writes > 0 && !destroy && range === undefined) {
+    throw notAllowed(
+      'A workload with writes was not allowed: name what may be overwritten with --write-range START:LENGTH, or say --destroy.',
+    );
+  }
+  if (range && (range.start % BLOCK_SIZE !== 0 || range.length % BLOCK_SIZE !== 0 || range.length === 0)) {
+    throw invalid(
+      `The range ${range.start}:${range.length} is not made of whole blocks of ${BLOCK_SIZE} bytes.`,
+      range,
+    );
+  }
+}
+
+/**
  * Decides where a workload may read and write.
- * @throws VdpaError ERR_VDPA_NOT_ALLOWED for writes that nobody allowed, or over something that looks like data;
+ * @throws VdpaError as `checkWriteRequest`; ERR_VDPA_NOT_ALLOWED over something that looks like data;
  *   ERR_VDPA_INVALID_ARGUMENT for a range outside the disk.
  */
 export async function permitWrites(block: BlockDevice, request: WriteRequest): Promise<WorkArea> {
+  checkWriteRequest(request);
   const { path } = block.device;
   const allowed = request.destroy || request.range !== undefined;
   const writes = request.writes ?? (allowed ? DEFAULT_WRITES : 0);
-  if (writes > 0 && !allowed) {
-    throw notAllowed(
-      `A workload with writes on ${path} was not allowed: name what may be overwritten with --write-range START:LENGTH, or say --destroy.`,
-    );
-  }
   if (writes > 0 && block.readOnly) throw notAllowed(`${path} is read-only (VIRTIO_BLK_F_RO).`);
-  const { start, length } = request.range ?? { start: 0, length: block.capacity };
-  if (start % BLOCK_SIZE !== 0 || length < BLOCK_SIZE || start + length > block.capacity) {
-    throw new VdpaError(
-      'ERR_VDPA_INVALID_ARGUMENT',
-      `The range ${start}:${length} does not lie on the disk of ${path} (${formatSize(block.capacity)}), or does not start at a multiple of ${BLOCK_SIZE}.`,
-      { details: { start, length, capacity: block.capacity } },
+  const range = request.range ?? { start: 0, length: block.capacity };
+  if (range.length < BLOCK_SIZE || range.start + range.length > block.capacity) {
+    throw invalid(
+      `The range ${range.start}:${range.length} does not lie on the disk of ${path} (${formatSize(block.capacity)}).`,
+      range,
     );
   }
   const area = {
-    firstBlock: start / BLOCK_SIZE,
-    blocks: Math.min(Math.floor(length / BLOCK_SIZE), MAX_BLOCKS),
+    firstBlock: range.start / BLOCK_SIZE,
+    blocks: Math.min(Math.floor(range.length / BLOCK_SIZE), MAX_BLOCKS),
     writes,
   };
   if (writes > 0 && !request.destroy) await refuseSignatures(block, area);
   return area;
 }
 
-/** Looks at the start of the disk and of the range. */
+/** Looks at both ends of the disk, and at the start of the range. A table at an end says that the disk is in use, wherever the range is. */
 async function refuseSignatures(block: BlockDevice, { firstBlock, blocks }: WorkArea): Promise<void> {
-  const found = await DiskAccess.use(block, async access => {
-    const starts = firstBlock === 0 ? [0] : [0, firstBlock];
-    for (const start of starts) {
-      const name = findSignature(await readStart(access, start, start === 0 ? block.capacity / BLOCK_SIZE : blocks));
-      // A table at the very start of the disk may be left alone by a range further on, but it says that the disk is in use.
-      if (name) return { name, at: start * BLOCK_SIZE };
-    }
-    return undefined;
-  });
-  if (found) {
-    throw notAllowed(
-      `${block.device.path} has a ${found.name} at byte ${found.at}; it will not be written to. If it may be lost, say --destroy.`,
-    );
-  }
+  const diskBlocks = Math.floor(block.capacity / BLOCK_SIZE);
+  const headBlocks = Math.ceil(SIGNATURE_BYTES / BLOCK_SIZE);
+  const tail = Math.max(0, diskBlocks - TAIL_BYTES / BLOCK_SIZE);
+  const found = await DiskAccess.use(
+    block,
+    async access =>
+      findSignature(await readBlocks(access, 0, Math.min(headBlocks, diskBlocks))) ??
+      findSignature(await readBlocks(access, firstBlock, Math.min(headBlocks, blocks))) ??
+      findTailSignature(await readBlocks(access, tail, diskBlocks - tail)),
+  );
+  if (!found) return;
+  throw notAllowed(
+    `The disk of ${block.device.path} bears the signature of: ${found}. It will not be written to. If it may be lost, say --destroy.`,
+  );
 }
 
-async function readStart(access: DiskAccess, first: number, available: number): Promise<Uint8Array> {
-  const count = Math.min(Math.ceil(SIGNATURE_BYTES / BLOCK_SIZE), Math.floor(available));
+async function readBlocks(access: DiskAccess, first: number, count: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(count * BLOCK_SIZE);
   for (let i = 0; i < count; i++) bytes.set(await access.read(first + i), i * BLOCK_SIZE);
   return bytes;
@@ -91,4 +103,8 @@ async function readStart(access: DiskAccess, first: number, available: number): 
 
 function notAllowed(message: string): VdpaError {
   return new VdpaError('ERR_VDPA_NOT_ALLOWED', message);
+}
+
+function invalid(message: string, { start, length }: WriteRange): VdpaError {
+  return new VdpaError('ERR_VDPA_INVALID_ARGUMENT', message, { details: { start, length } });
 }

@@ -27,10 +27,11 @@ export class AddressSpace {
 
   /**
    * The fewest operations from what is held to what is wanted: exact unmaps first, then maps, in one batch; none when nothing
-   * differs. With `remap` everything is sent again, for a device that lost its maps in a reset.
+   * differs. With `remap` everything is sent again, for a device that lost its maps in a reset. Without VHOST_BACKEND_F_IOTLB_BATCH
+   * there is no batch.
    * @throws AddressError when the kernel would refuse, with the reason it would not give.
    */
-  plan(wanted: readonly IovaMap[], { remap = false } = {}): Operation[] {
+  plan(wanted: readonly IovaMap[], { remap = false, batched = true } = {}): Operation[] {
     const sorted = sortMaps(wanted);
     const { held } = this;
     validateMaps(this.asid, sorted, this.limits, sizeOf(held));
@@ -41,13 +42,13 @@ export class AddressSpace {
     const added = sorted.filter(map => !kept.has(map.iova));
     if (gone.length + added.length === 0) return [];
     const { asid } = this;
-    return [
-      { op: 'iotlbBatchBegin', asid },
+    const messages = [
       ...gone.map(({ iova, size }): Operation => ({ op: 'iotlbInvalidate', asid, iova, size })),
       ...added.map((map): Operation => ({ op: 'iotlbUpdate', asid, ...map })),
-      // A batch left open would refuse every message for another address space.
-      { op: 'iotlbBatchEnd', asid, always: true },
     ];
+    if (!batched) return messages;
+    // A batch left open would refuse every message for another address space.
+    return [{ op: 'iotlbBatchBegin', asid }, ...messages, { op: 'iotlbBatchEnd', asid, always: true }];
   }
 
   /** Records what the kernel did of a list of operations, as far as it came. */

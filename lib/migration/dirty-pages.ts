@@ -4,7 +4,14 @@ import type { BlockGuest } from '../guest/block-guest.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { Attachment } from '../svq/attachment.js';
 
-export class DirtyPages {
+/** Pages found dirty over all rounds, and how many of them by whom. */
+export interface DirtyTotals {
+  readonly total: number;
+  readonly guest: number;
+  readonly device: number;
+}
+
+export class DirtyPages implements DirtyTotals {
   readonly #bytes: number;
   readonly #pending: DirtyBitmap;
   total = 0;

@@ -16,7 +16,7 @@ export class Phases {
   #open: Open | undefined;
 
   /** @param onStart Told the name of each phase as it starts. */
-  constructor(onStart: (name: string) => void) {
+  constructor(onStart: (name: string) => void = () => {}) {
     this.#onStart = onStart;
   }
 

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlockDevice } from '../device/block.js';
 import { hex, MigrationError, VdpaError } from '../errors.js';
 import { BlockGuest } from '../guest/block-guest.js';
-import type { GuestStatistics } from '../guest/guest.js';
+import { type GuestStatistics, NO_STATISTICS } from '../guest/guest.js';
 import type { WorkArea } from '../guest/write-permission.js';
 import type { Placement } from '../iova/placement.js';
 import { GuestMemory } from '../memory/guest-memory.js';
@@ -69,7 +69,7 @@ export class Rehearsal {
   /** Takes over both devices: `close` closes them. */
   constructor(options: RehearsalOptions) {
     this.#options = options;
-    this.#phases = new Phases(options.onPhase ?? (() => {}));
+    this.#phases = new Phases(options.onPhase);
     this.#memory = GuestMemory.create(options.memory);
     this.#copy = GuestMemory.create(options.memory);
     this.#guest = new BlockGuest(this.#memory, options.from.capabilities.vringNumMax, {
@@ -256,18 +256,25 @@ export class Rehearsal {
 
   async #reportFailure(error: unknown): Promise<MigrationReport> {
     const phase = this.#phases.current;
-    const message = error instanceof Error ? error.message : String(error);
-    const serves = await this.#phases.run('roll_back', () => this.#rollBack()).catch(() => false);
-    const statistics = await this.#guest.thread.call('statistics');
-    return {
-      ...this.#report(statistics, [`${phase}: ${message}`]),
-      failure: { phase, message, source_serves: serves },
-    };
+    const message = messageOf(error);
+    const reasons = [`${phase}: ${message}`];
+    const serves = await this.#phases
+      .run('roll_back', () => this.#rollBack())
+      .catch(second => {
+        reasons.push(`roll_back: ${messageOf(second)}`);
+        return false;
+      });
+    const statistics = await this.#guest.thread.call('statistics').catch(() => NO_STATISTICS);
+    return { ...this.#report(statistics, reasons), failure: { phase, message, source_serves: serves } };
   }
 
   #report(statistics: GuestStatistics, failures: readonly string[] = []): MigrationReport {
     return summarise(this.#options, this.#facts, this.#phases, this.#dirty, statistics, failures);
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function refuseFaults({ ends }: StoppedQueues): void {

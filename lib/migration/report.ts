@@ -55,6 +55,8 @@ export interface MigrationReport {
   readonly verdict: 'pass' | 'fail';
   /** Why it failed: every reason found. Empty on a pass. */
   readonly reasons: readonly string[];
+  /** What the verdict does not cover. */
+  readonly warnings: readonly string[];
   readonly from: string;
   readonly to: string;
   readonly placement: 'identity' | 'relocated';
@@ -72,37 +74,4 @@ export interface MigrationReport {
   readonly shadow: readonly QueueCounters[];
   /** When a phase failed: which, and whether the source serves again. */
   readonly failure?: { readonly phase: string; readonly message: string; readonly source_serves: boolean };
-}
-
-/** The report of a pair that cannot migrate: nothing was started. */
-export function refusal(from: string, to: string, reasons: readonly string[]): MigrationReport {
-  return {
-    schema: 'svq.migrate/1',
-    verdict: 'fail',
-    reasons,
-    from,
-    to,
-    placement: 'identity',
-    maps_kept: false,
-    blackout_ms: null,
-    guest_gap_ms: null,
-    phases: [],
-    memory: { bytes: 0, copied_bytes: 0, rounds: 0, dirty_pages: 0, guest_dirty_pages: 0, device_dirty_pages: 0 },
-    workload: {
-      submitted: 0,
-      completed: 0,
-      reads: 0,
-      writes: 0,
-      lost: 0,
-      duplicated: 0,
-      corrupt: 0,
-      errors: 0,
-      in_flight_at_switch: 0,
-      in_flight_at_blackout: 0,
-      replayed: 0,
-      available_in_blackout: 0,
-    },
-    verification: { pages_compared: 0, hole_pages: 0, mismatches: 0, first_mismatches: [] },
-    shadow: [],
-  };
 }

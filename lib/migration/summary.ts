@@ -1,14 +1,19 @@
 /** From what a rehearsal saw to what it answers. */
 import type { BlockDevice } from '../device/block.js';
 import { hex } from '../errors.js';
-import type { GuestStatistics } from '../guest/guest.js';
+import { type GuestStatistics, NO_STATISTICS } from '../guest/guest.js';
+import type { WorkArea } from '../guest/write-permission.js';
 import type { Placement } from '../iova/placement.js';
 import type { CompareTotals } from '../memory/transfer.js';
 import type { QueueCounters } from '../svq/counters.js';
 import { VHOST_BACKEND_F_IOTLB_PERSIST } from '../uapi/backend-features.js';
-import type { DirtyPages } from './dirty-pages.js';
-import type { Phases } from './phases.js';
+import type { DirtyTotals } from './dirty-pages.js';
+import { Phases } from './phases.js';
 import type { MigrationReport, WorkloadReport } from './report.js';
+
+/** What reading alone cannot show. */
+const READ_ONLY =
+  'Nothing was written: that both devices have one disk was judged by equal blocks, and the guest only read.';
 
 /** What is known once a device went dark. Times in milliseconds of CLOCK_MONOTONIC. */
 export interface Blackout {
@@ -44,14 +49,15 @@ export interface Setting {
   /** Bytes of guest memory. */
   readonly memory: number;
   readonly placement: Placement;
+  readonly area: WorkArea;
 }
 
 /** @param failures What went wrong on the way; the verdict is a pass only without any, and with numbers that say so. */
 export function summarise(
-  { from, to, memory, placement }: Setting,
+  { from, to, memory, placement, area }: Setting,
   facts: Facts,
   phases: Phases,
-  dirty: DirtyPages,
+  dirty: DirtyTotals,
   guest: GuestStatistics,
   failures: readonly string[],
 ): MigrationReport {
@@ -61,6 +67,7 @@ export function summarise(
     schema: 'svq.migrate/1',
     verdict: reasons.length === 0 ? 'pass' : 'fail',
     reasons,
+    warnings: area.writes > 0 ? [] : [READ_ONLY],
     from: from.device.path,
     to: to.device.path,
     placement,
@@ -119,8 +126,14 @@ function workload({ inFlightAtSwitch, blackout }: Facts, guest: GuestStatistics)
   };
 }
 
+/** The report of a pair that cannot migrate: nothing was started. */
+export function refusal(setting: Setting, blockers: readonly string[]): MigrationReport {
+  const dirty = { total: 0, guest: 0, device: 0 };
+  return summarise(setting, newFacts(), new Phases(), dirty, NO_STATISTICS, blockers);
+}
+
 /** What the guest's numbers say against a pass. */
-function findings({ submitted, completed, duplicated, corrupt, errors, fault }: GuestStatistics): string[] {
+export function findings({ submitted, completed, duplicated, corrupt, errors, fault }: GuestStatistics): string[] {
   return [
     submitted > completed && `${submitted - completed} requests were lost.`,
     duplicated > 0 && `${duplicated} requests completed more than once.`,

@@ -9,13 +9,15 @@
 import { type Device, numberAt, run } from '../device/device.js';
 import type { GuestQueue } from '../device/guest-queue.js';
 import { quiesceOperations, resetOperations, startOperations } from '../device/sequences.js';
-import { hex, UnsupportedError, VdpaError } from '../errors.js';
+import { observe } from '../device/trace.js';
+import { ClosedError, hex, UnsupportedError, VdpaError } from '../errors.js';
 import { signalEventFd } from '../eventfd.js';
 import { AddressSpace } from '../iova/address-space.js';
 import type { IovaLimits } from '../iova/limits.js';
 import { guestTranslation, type Placement, shadowRingsIova, wantedMaps } from '../iova/placement.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import {
+  VHOST_BACKEND_F_IOTLB_BATCH,
   VHOST_BACKEND_F_IOTLB_PERSIST,
   VHOST_BACKEND_F_RESUME,
   VHOST_BACKEND_F_SUSPEND,
@@ -53,6 +55,8 @@ export class Attachment {
   readonly device: Device;
   readonly #options: AttachmentOptions;
   readonly #space: AddressSpace;
+  /** The device, watched for what becomes of the maps. */
+  readonly #observed: Device;
   readonly #rings: ShadowRings;
   /** Started at attach, so that a switch does not wait for threads. */
   readonly #shadows: readonly ShadowThread[];
@@ -67,6 +71,7 @@ export class Attachment {
     this.device = options.device;
     this.#options = options;
     this.#space = new AddressSpace(0, options.limits);
+    this.#observed = observe(options.device, (operations, results) => this.#space.apply(operations, results));
     this.#rings = new ShadowRings(options.queues, shadowRingsIova(options.memory, options.placement));
     this.#shadows = options.queues.map(() => startShadowThread());
   }
@@ -104,6 +109,7 @@ export class Attachment {
 
   /** The first start: the device works on the guest's rings. */
   async startPassthrough(): Promise<void> {
+    this.#require('attached');
     await this.#startPassthrough(this.#options.queues.map(() => 0));
   }
 
@@ -112,6 +118,7 @@ export class Attachment {
    * @returns the results of the start, for their times.
    */
   async startShadow(states?: readonly QueueState[]): Promise<OperationResult[]> {
+    this.#require('attached', 'stopped');
     const { queues } = this.#options;
     const fresh: QueueState = { availIndex: 0, usedIndex: 0, inFlight: [] };
     // The thread initialises the shadow ring afresh, so it must be done before the device looks at it.
@@ -134,15 +141,17 @@ export class Attachment {
   /**
    * From passthrough to shadow while the guest goes on.
    * @returns requests made available by the guest and not completed when the device was suspended.
-   * @throws VdpaError ERR_VDPA_TAKEOVER when the device stopped with requests half done; it then serves on in passthrough.
+   * @throws VdpaError ERR_VDPA_TAKEOVER when the device stopped with requests half done; it then serves on in passthrough, where
+   *   it can resume as if nothing had happened, else from what it completed.
    */
   async enterShadow(): Promise<number> {
+    this.#require('passthrough');
     this.#requireSuspend();
     const bases = await this.#quiesce();
     const rings = this.#options.queues.map(queue => guestRingIndices(this.#options.memory, queue));
     const blocked = rings.findIndex((ring, i) => ring.usedIndex !== bases[i]);
     if (blocked >= 0) {
-      await this.#goOn(bases);
+      await this.#goOn(rings.map(ring => ring.usedIndex));
       throw takeoverError(blocked, bases[blocked]!, rings[blocked]!.usedIndex);
     }
     await this.startShadow(rings.map(({ usedIndex }) => ({ availIndex: usedIndex, usedIndex, inFlight: [] })));
@@ -154,6 +163,7 @@ export class Attachment {
    * @throws VdpaError ERR_VDPA_TIMEOUT when requests do not come back; the shadow then goes on.
    */
   async leaveShadow(): Promise<ShadowEnd[]> {
+    this.#require('shadowed');
     this.#requireSuspend();
     const drained = await this.#ask(shadow => shadow.call('drain', DRAIN_MS));
     if (drained.includes(false)) {
@@ -169,7 +179,9 @@ export class Attachment {
 
   /** Suspends the device and stops the shadow: the exact state of each queue. The device stays suspended until the next step. */
   async stopShadow(): Promise<StoppedQueues> {
+    this.#require('shadowed');
     const { queues } = this.#options;
+    this.#mode = 'stopped';
     const suspended = await this.#submit(quiesceOperations(queues.map(queue => queue.index)));
     return { ends: await this.#stopThreads(), suspended };
   }
@@ -179,10 +191,14 @@ export class Attachment {
    * in passthrough otherwise. Requests in flight are carried out again.
    */
   async recover(): Promise<void> {
+    this.#require('attached', 'passthrough', 'shadowed', 'stopped');
+    // It serves: a refused takeover let it go on.
+    if (this.#mode === 'passthrough') return;
     const { memory, queues } = this.#options;
     // Whatever failed, the device may be at work: it must not be while its rings are read or made afresh.
     await this.#submit(resetOperations());
-    if (this.#mode === 'shadowed' || (await this.#threadsRun())) await this.#stopThreads();
+    if (await this.#threadsRun()) await this.#stopThreads();
+    this.#mode = 'stopped';
     if (this.#states) await this.startShadow(this.#states);
     else await this.#startPassthrough(queues.map(queue => guestRingIndices(memory, queue).usedIndex));
   }
@@ -225,7 +241,7 @@ export class Attachment {
   async #close(): Promise<void> {
     this.#mode = 'closed';
     try {
-      await this.device.submit([...resetOperations(), ...this.#space.plan([])]);
+      await this.#observed.submit([...resetOperations(), ...this.#space.plan([])]);
     } finally {
       await this.device.close();
       await this.#release();
@@ -263,11 +279,15 @@ export class Attachment {
     this.#kickGuestQueues();
   }
 
-  /** Lets a device suspended in passthrough go on where it is; without RESUME only a fresh start from its bases is left. */
-  async #goOn(bases: readonly number[]): Promise<void> {
+  /**
+   * Lets a device suspended in passthrough go on. Without RESUME only a start from what it has completed is left: requests
+   * between that and its base are carried out again.
+   */
+  async #goOn(usedIndices: readonly number[]): Promise<void> {
     const canResume = (this.#options.backendFeatures & VHOST_BACKEND_F_RESUME) !== 0n;
-    if (!canResume) return this.#startPassthrough(bases);
+    if (!canResume) return this.#startPassthrough(usedIndices);
     await this.#submit([{ op: 'resume' }]);
+    this.#mode = 'passthrough';
     this.#kickGuestQueues();
   }
 
@@ -277,6 +297,7 @@ export class Attachment {
   }
 
   async #quiesce(): Promise<number[]> {
+    this.#mode = 'stopped';
     const indices = this.#options.queues.map(queue => queue.index);
     const results = await this.#submit(quiesceOperations(indices));
     return indices.map((_, i) => numberAt(results, i + 1));
@@ -299,8 +320,9 @@ export class Attachment {
   }
 
   #mapOperations(shadowed: boolean, remap: boolean): Operation[] {
-    const { memory, placement } = this.#options;
-    return this.#space.plan(wantedMaps(memory, this.#rings.region, placement, shadowed), { remap });
+    const { memory, placement, backendFeatures } = this.#options;
+    const batched = (backendFeatures & VHOST_BACKEND_F_IOTLB_BATCH) !== 0n;
+    return this.#space.plan(wantedMaps(memory, this.#rings.region, placement, shadowed), { remap, batched });
   }
 
   #shadowConfig(i: number, state: QueueState) {
@@ -314,18 +336,16 @@ export class Attachment {
     };
   }
 
-  /** Runs operations and keeps the mirror of the maps exact, also when one fails. */
-  async #submit(operations: readonly Operation[]): Promise<OperationResult[]> {
-    const observed: Device = {
-      path: this.device.path,
-      close: () => this.device.close(),
-      submit: async (list, options) => {
-        const results = await this.device.submit(list, options);
-        this.#space.apply(list, results);
-        return results;
-      },
-    };
-    return run(observed, operations);
+  /** Runs operations; the mirror of the maps stays exact, also when one fails. */
+  #submit(operations: readonly Operation[]): Promise<OperationResult[]> {
+    return run(this.#observed, operations);
+  }
+
+  #require(...modes: AttachmentMode[]): void {
+    if (this.#mode === 'closed') throw new ClosedError(this.device.path);
+    if (modes.includes(this.#mode)) return;
+    const text = `This needs ${this.device.path} to be ${modes.join(' or ')}; it is ${this.#mode}.`;
+    throw new VdpaError('ERR_VDPA_INVALID_ARGUMENT', text, { details: { mode: this.#mode } });
   }
 
   #requireSuspend(): void {

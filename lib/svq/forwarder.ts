@@ -44,6 +44,8 @@ export class Forwarder {
   /** By head in the shadow ring: the guest's head. */
   readonly #guestHeads: Uint16Array;
   readonly #written: WrittenBuffers;
+  /** Heads to take before anything new. */
+  readonly #replaying: number[] = [];
   /** `target` holds a popped chain for which the shadow ring had no room. */
   #parked = false;
   #accepting = true;
@@ -66,7 +68,7 @@ export class Forwarder {
 
   /** Requests taken from the guest and not yet returned. */
   get inFlight(): number {
-    return this.#parts.guest.inFlight;
+    return this.#parts.guest.inFlight + this.#replaying.length;
   }
 
   get guest(): SplitDevice {
@@ -103,20 +105,9 @@ export class Forwarder {
     return moved;
   }
 
-  /**
-   * Takes over requests that were in flight when another device stopped, in their order, before anything else.
-   * @throws RingError when a chain is no longer valid or does not fit.
-   */
+  /** Takes over requests that were in flight when another device stopped: `forward` moves them first, in their order. */
   replay(heads: readonly number[]): void {
-    for (const head of heads) {
-      this.#parts.guest.chainAt(head, this.#source);
-      this.#translate();
-      if (!this.#add())
-        throw new RingError(
-          `Replaying ${heads.length} requests needs a larger shadow ring than ${this.#parts.shadow.size}.`,
-        );
-    }
-    if (heads.length > 0) this.#publishToDevice(heads.length);
+    this.#replaying.push(...heads);
   }
 
   /**
@@ -130,7 +121,7 @@ export class Forwarder {
     try {
       for (let head = this.#poll(budget, done); head >= 0; head = this.#poll(budget, done)) {
         this.counters.dirty_bytes += shadow.usedLength;
-        this.#written.mark(head, shadow.usedLength, dirty);
+        this.#written.mark(head, dirty);
         guest.push(this.#guestHeads[head]!, shadow.usedLength);
         done++;
       }
@@ -148,16 +139,19 @@ export class Forwarder {
     return done;
   }
 
-  /** The exact heads in flight, in the order they were taken, for a replay. Their writable buffers are marked: the device may have written there. */
+  /**
+   * The exact heads in flight, in the order they were taken, for a replay. Their writable buffers are marked: the device may
+   * have written there. So is the used ring, whose flags change without a completion.
+   */
   stop(): number[] {
-    const heads = new Uint16Array(this.#parts.guest.size);
-    const count = this.#parts.guest.inFlightHeads(heads);
-    const shadowHeads = new Uint16Array(this.#parts.shadow.size);
-    const inShadow = this.#parts.shadow.inFlightHeads(shadowHeads);
-    for (const head of shadowHeads.subarray(0, inShadow)) {
-      this.#written.mark(head, Number.POSITIVE_INFINITY, this.#parts.dirty);
-    }
-    return [...heads.subarray(0, count)];
+    const { guest, shadow, dirty, usedRing } = this.#parts;
+    const heads = new Uint16Array(guest.size);
+    const count = guest.inFlightHeads(heads);
+    const shadowHeads = new Uint16Array(shadow.size);
+    const inShadow = shadow.inFlightHeads(shadowHeads);
+    for (const head of shadowHeads.subarray(0, inShadow)) this.#written.mark(head, dirty);
+    dirty.mark(usedRing.gpa, usedRing.bytes);
+    return [...heads.subarray(0, count), ...this.#replaying];
   }
 
   #poll(budget: number, done: number): number {
@@ -167,12 +161,21 @@ export class Forwarder {
   /** Moves one request; false when there is none or no room for it. */
   #next(): boolean {
     if (this.#parked) return this.#unpark();
-    if (!this.#accepting || !this.#parts.guest.pop(this.#source)) return false;
+    if (!this.#take()) return false;
     this.#translate();
     if (this.#add()) return true;
     this.#parked = true;
     this.counters.parks++;
     return false;
+  }
+
+  /** The next request into `source`: those to replay first, then what the guest made available. */
+  #take(): boolean {
+    const { guest } = this.#parts;
+    const head = this.#replaying.shift();
+    if (head === undefined) return this.#accepting && guest.pop(this.#source);
+    guest.chainAt(head, this.#source);
+    return true;
   }
 
   #unpark(): boolean {

@@ -2,7 +2,7 @@
  * Runs a forwarder in the thread it lives in: works while there is work, then asks both sides for notifications, looks once
  * more, and sleeps until one comes.
  */
-import { native } from '../native.js';
+import { unwatchFd, watchFd } from '../eventfd.js';
 import type { Forwarder } from './forwarder.js';
 
 /** Requests moved in one go in each direction, so that neither side of a busy queue starves. */
@@ -19,7 +19,7 @@ export class Loop {
   constructor(forwarder: Forwarder, kickFd: number, callFd: number) {
     this.#forwarder = forwarder;
     const wake = () => this.pass();
-    this.#watches = [native().watchStart(kickFd, wake), native().watchStart(callFd, wake)];
+    this.#watches = [watchFd(kickFd, wake), watchFd(callFd, wake)];
     // What the guest made available before we listened came without a kick for us.
     this.pass();
   }
@@ -46,7 +46,7 @@ export class Loop {
   /** Stops listening; what the device has completed by now still goes to the guest. */
   stop(): void {
     this.#running = false;
-    for (const watch of this.#watches) native().watchStop(watch);
+    for (const watch of this.#watches) unwatchFd(watch);
     while (this.#forwarder.complete(BUDGET) > 0);
     this.#forwarder.guest.setNotify(true);
   }

@@ -22,6 +22,7 @@ interface Running {
   readonly forwarder: Forwarder;
   readonly loop: Loop;
   readonly memory: GuestMemory;
+  readonly shadowRings: MemoryRegion;
   readonly dirty: DirtyBitmap;
 }
 
@@ -53,12 +54,12 @@ function start(config: ShadowConfig): void {
   });
   forwarder.replay(state.inFlight);
   const loop = new Loop(forwarder, guestQueue.kickFd, config.callFd);
-  running = { forwarder, loop, memory, dirty };
+  running = { forwarder, loop, memory, shadowRings, dirty };
 }
 
 /** Completes what the device has done, stops, and tells exactly what is still in flight. */
 function stop(): ShadowEnd {
-  const { forwarder, loop, memory, dirty } = current();
+  const { forwarder, loop, memory, shadowRings, dirty } = current();
   loop.stop();
   const inFlight = forwarder.stop();
   const { availIndex, usedIndex } = forwarder.guest;
@@ -70,6 +71,7 @@ function stop(): ShadowEnd {
     fault: forwarder.fault?.message,
   };
   memory.close();
+  shadowRings.close();
   return end;
 }
 

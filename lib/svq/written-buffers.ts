@@ -59,15 +59,15 @@ export class WrittenBuffers {
     this.#slots.cut(last, this.#staged);
   }
 
-  /** The request is done: marks the first `written` bytes of its buffers and forgets them. */
-  mark(head: number, written: number, dirty: DirtyBitmap): void {
+  /**
+   * The request is done, or stays undone: marks its buffers and forgets them. All of them, whatever length the device tells:
+   * vdpa_sim_blk tells 1 for a failed read and writes the status behind the data.
+   */
+  mark(head: number, dirty: DirtyBitmap): void {
     const count = this.#count[head]!;
     if (count === 0) return;
-    let rest = written;
-    for (let i = 0, record = this.#first[head]!; i < count && rest > 0; i++, record = this.#slots.next[record]!) {
-      const length = Math.min(rest, this.#length[record]!);
-      dirty.mark(this.#gpa[record]!, length);
-      rest -= length;
+    for (let i = 0, record = this.#first[head]!; i < count; i++, record = this.#slots.next[record]!) {
+      dirty.mark(this.#gpa[record]!, this.#length[record]!);
     }
     this.#slots.release(this.#first[head]!);
     this.#count[head] = 0;

@@ -41,12 +41,12 @@ describe('a reference', () => {
   });
 
   it('to nothing suggests the nearest name', () => {
-    expect(messageOf('vblk1')).toBe('There is no device vblk1. Did you mean vblk0?');
+    expect(messageOf('vblk1')).toBe('There is no device "vblk1". Did you mean vblk0?');
     expect(messageOf('sof:blk')).toContain('Did you mean soft:blk?');
   });
 
   it('to nothing that is near lists the names', () => {
-    expect(messageOf('something')).toBe('There is no device something. Known here: vblk0, vnet0, loose, soft:blk.');
+    expect(messageOf('something')).toBe('There is no device "something". Known here: vblk0, vnet0, loose, soft:blk.');
     expect(messageOf('vhost-vdpa-')).toContain('Known here');
   });
 });

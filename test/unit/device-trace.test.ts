@@ -28,7 +28,7 @@ describe('a line of a trace', () => {
     [{ op: 'getFeatures' }, 0x308007646n, 'VHOST_GET_FEATURES() = 0x308007646'],
     [{ op: 'getVringBase', index: 2 }, 77, 'VHOST_GET_VRING_BASE(index 2) = 77'],
     [{ op: 'setVringKick', index: 0, fd: -1 }, undefined, 'VHOST_SET_VRING_KICK(index 0, fd -1) = 0'],
-    [{ op: 'suspend' }, { errno: 95 }, 'VHOST_VDPA_SUSPEND() = -1 errno 95'],
+    [{ op: 'suspend' }, { errno: 95 }, 'VHOST_VDPA_SUSPEND() = -1 EOPNOTSUPP'],
     [
       { op: 'setVringAddr', index: 0, desc: 0x1000, avail: 0x2000, used: 0x3000 },
       undefined,
@@ -52,7 +52,7 @@ describe('a line of a trace', () => {
     [
       { op: 'iotlbUpdate', asid: 0, iova: 0x200000, size: 0x1000, region: 12, offset: 0, perm: 'rw', always: true },
       { errno: 14 },
-      'VHOST_IOTLB_UPDATE(asid 0, iova 0x200000, size 0x1000, region 12, offset 0x0, perm rw) = -1 errno 14',
+      'VHOST_IOTLB_UPDATE(asid 0, iova 0x200000, size 0x1000, region 12, offset 0x0, perm rw) = -1 EFAULT',
     ],
   ])('of %o', (operation, answer, line) => {
     expect(formatTrace('/dev/vhost-vdpa-0', operation, result(answer))).toBe(`/dev/vhost-vdpa-0 ${line} <0.002000>`);

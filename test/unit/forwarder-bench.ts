@@ -52,8 +52,8 @@ export class ForwarderBench {
   }
 
   /** Another forwarder and another device for the same guest. */
-  successor(): ForwarderBench {
-    return new ForwarderBench({}, this);
+  successor(options: BenchOptions = {}): ForwarderBench {
+    return new ForwarderBench(options, this);
   }
 
   /** Makes a chain available: lengths by address, readable ones first. */

@@ -130,7 +130,7 @@ describe('a full shadow ring', () => {
 });
 
 describe('dirty pages', () => {
-  test('are what the device says it wrote, by guest address, and the used ring', () => {
+  test('are the buffers of what came back, by guest address, and the used ring', () => {
     const bench = new ForwarderBench();
     bench.offer(
       [[0x3000, 16]],
@@ -146,19 +146,25 @@ describe('dirty pages', () => {
     expect(bench.dirty.has(USED_RING_GPA)).toBe(true);
   });
 
-  test('leave out what the device did not write', () => {
+  test('do not depend on the length the device tells: a failed read tells 1 and writes its status behind the data', () => {
     const bench = new ForwarderBench();
     bench.offer(
       [],
       [
         [0x5000, 0x1000],
-        [0x9000, 0x1000],
+        [0x9000, 1],
       ],
     );
     bench.forwarder.forward(8);
-    bench.finish(bench.take()!.head, 0x1000);
+    bench.finish(bench.take()!.head, 1);
     bench.forwarder.complete(8);
-    expect(dirtyPages(bench)).toEqual([5]);
+    expect(dirtyPages(bench)).toEqual([5, 9]);
+  });
+
+  test('include the used ring at a stop, whose flags change without a completion', () => {
+    const bench = new ForwarderBench();
+    bench.forwarder.stop();
+    expect(bench.dirty.has(USED_RING_GPA)).toBe(true);
   });
 
   test('include every writable buffer still in flight at a stop', () => {
@@ -192,12 +198,34 @@ describe('stop and replay', () => {
 
     const next = bench.successor();
     next.forwarder.replay(inFlight);
+    expect(next.forwarder.inFlight).toBe(3);
     next.offer([[0x6000, 8]]);
     next.forwarder.forward(8);
     const addresses = [next.take(), next.take(), next.take(), next.take()].map(taken => taken!.buffers[0]![0] - FAR);
     expect(addresses).toEqual([0x1000, 0x3000, 0x4000, 0x6000]);
     expect(next.forwarder.inFlight).toBe(4);
   });
+});
+
+test('a replay that does not fit at once parks like anything else', () => {
+  const translation = [
+    { from: 0, size: 0x2000, to: FAR, writable: true },
+    { from: 0x2000, size: 0x2000, to: 3 * FAR, writable: true },
+  ];
+  const bench = new ForwarderBench({ guestSize: 8, shadowSize: 8, translation });
+  // Two descriptors each in the shadow: the fifth does not fit.
+  for (let i = 0; i < 5; i++) bench.offer([[0x1800, 0x1000]]);
+  bench.forwarder.forward(8);
+  const heads = bench.forwarder.stop();
+  expect(heads).toHaveLength(5);
+  const next = bench.successor({ guestSize: 8, shadowSize: 8, translation });
+  next.forwarder.replay(heads);
+  expect(next.forwarder.inFlight).toBe(5);
+  expect(next.forwarder.forward(8)).toBe(4);
+  next.finish(next.take()!.head, 0);
+  next.forwarder.complete(8);
+  expect(next.forwarder.forward(8)).toBe(1);
+  expect(next.forwarder.fault).toBeUndefined();
 });
 
 describe('faults', () => {

@@ -18,7 +18,7 @@ describe('a reference', () => {
     ['soft:blk?latency=50us', { latencyNs: 50_000 }],
     ['soft:blk?latency=2ms', { latencyNs: 2_000_000 }],
     ['soft:blk?capacity=64M', { capacity: 64 * 2 ** 20 }],
-    ['soft:blk?capacity=1000', { capacity: 512 }],
+    ['soft:blk?capacity=4G', { capacity: 2 ** 32 }],
     ['soft:blk?disk=other', { disk: 'other' }],
     ['soft:blk?persist=off&suspend=off', { persist: false, suspend: false }],
     ['soft:blk?persist=on&persist=off&persist=on', {}],

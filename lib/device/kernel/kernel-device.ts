@@ -1,5 +1,6 @@
 /** The kernel's device: batches of system calls on a thread of the addon. */
 import { ClosedError, VdpaError } from '../../errors.js';
+import { unwatchFd, watchFd } from '../../eventfd.js';
 import { type NativeAddon, native } from '../../native.js';
 import type { Operation, OperationResult } from '../../uapi/operation.js';
 import { type Device, NOT_RUN, type SubmitOptions } from '../device.js';
@@ -26,8 +27,7 @@ export class KernelDevice implements Device {
     this.path = path;
     this.#handle = this.#addon.deviceCreate();
     if (this.#handle < 0) throw new VdpaError('ERR_VDPA_ADDON', `No thread for ${path}: errno ${-this.#handle}.`);
-    this.#watch = this.#addon.watchStart(this.#addon.deviceEventFd(this.#handle), () => this.#reap());
-    this.#addon.watchUnref(this.#watch);
+    this.#watch = this.#watchCompletions();
   }
 
   async submit(operations: readonly Operation[], { signal }: SubmitOptions = {}): Promise<OperationResult[]> {
@@ -36,6 +36,15 @@ export class KernelDevice implements Device {
     // A plan may have nothing to do; the addon knows no empty batch.
     if (operations.length === 0) return [];
     return signal?.aborted ? this.#submitAlways(operations) : this.#submit(operations, signal);
+  }
+
+  #watchCompletions(): number {
+    try {
+      return watchFd(this.#addon.deviceEventFd(this.#handle), () => this.#reap());
+    } catch (error) {
+      this.#addon.deviceDestroy(this.#handle);
+      throw error;
+    }
   }
 
   close(): Promise<void> {
@@ -83,7 +92,7 @@ export class KernelDevice implements Device {
       { op: 'setStatus', status: 0 },
       { op: 'close', always: true },
     ]);
-    this.#addon.watchStop(this.#watch);
+    unwatchFd(this.#watch);
     this.#addon.deviceDestroy(this.#handle);
   }
 }

@@ -1,5 +1,6 @@
 /** The parent driver of a soft block device: what stands behind vhost-vdpa's requests, and the queue that does the work. */
 import { VdpaError } from '../../errors.js';
+import { unwatchFd, watchFd } from '../../eventfd.js';
 import type { IovaMap } from '../../iova/map.js';
 import { MemoryRegion } from '../../memory/region.js';
 import { native } from '../../native.js';
@@ -53,7 +54,6 @@ export class BlkParent {
   readonly #backend: BlkBackend;
   readonly #latencyNs: number;
   readonly #timer: number;
-  readonly #timerWatch: number;
   #vring: VringState = { ...FRESH };
   #kickWatch = -1;
   /** What the queue was programmed with when it was enabled; undefined while it never was. */
@@ -70,8 +70,7 @@ export class BlkParent {
     this.#latencyNs = options.latencyNs;
     this.config = blkConfig(options.capacity);
     this.#timer = native().timerfdCreate();
-    this.#timerWatch = native().watchStart(this.#timer, () => this.#step());
-    native().watchUnref(this.#timerWatch);
+    watchFd(this.#timer, () => this.#step());
   }
 
   /** Like the simulator: ACCESS_PLATFORM is mandatory, unknown bits are dropped silently. */
@@ -98,9 +97,8 @@ export class BlkParent {
 
   /** vhost keeps polling a kick fd through resets; a counter that is already up kicks at once. */
   setKick(_index: number, fd: number): void {
-    if (this.#kickWatch >= 0) native().watchStop(this.#kickWatch);
-    this.#kickWatch = fd >= 0 ? native().watchStart(fd, () => this.#kick()) : -1;
-    if (this.#kickWatch >= 0) native().watchUnref(this.#kickWatch);
+    if (this.#kickWatch >= 0) unwatchFd(this.#kickWatch);
+    this.#kickWatch = fd >= 0 ? watchFd(fd, () => this.#kick()) : -1;
   }
 
   setCall(_index: number, fd: number): void {

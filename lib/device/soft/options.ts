@@ -17,13 +17,14 @@ export interface SoftOptions {
 
 /** The default disk's size, as vdpa_sim_blk's. */
 const DEFAULT_CAPACITY = 128 * 2 ** 20;
-const SECTOR = 512;
+const BLOCK = 4096;
+const MOST_CAPACITY = 2 ** 32;
 
 type Parser = (value: string) => Partial<SoftOptions>;
 
 const PROPERTIES: Record<string, Parser> = {
   latency: value => ({ latencyNs: parseDuration(value) * 1e6 }),
-  capacity: value => ({ capacity: Math.floor(parseSize(value) / SECTOR) * SECTOR }),
+  capacity: value => ({ capacity: parseCapacity(value) }),
   disk: value => ({ disk: value }),
   persist: value => ({ persist: parseSwitch('persist', value) }),
   suspend: value => ({ suspend: parseSwitch('suspend', value) }),
@@ -53,6 +54,13 @@ export function parseSoftOptions(reference: string): SoftOptions {
     options = { ...options, ...parse(value) };
   }
   return options;
+}
+
+/** The disk is one window: no larger than Node 20 allows a buffer to be. */
+function parseCapacity(text: string): number {
+  const capacity = parseSize(text);
+  if (capacity % BLOCK === 0 && capacity >= BLOCK && capacity <= MOST_CAPACITY) return capacity;
+  throw invalid(`capacity is 4K to 4G in steps of 4K, not "${text}".`, text);
 }
 
 function parseSwitch(name: string, value: string): boolean {
