@@ -28,6 +28,7 @@ const MATRIX = [
   },
 ];
 const BOOT_SECONDS = 600;
+const DEADLINE_SECONDS = 3;
 const VITEST = 'node_modules/vitest/vitest.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -143,9 +144,25 @@ check('types of the tests', [
   'test/tsconfig.json',
   '--noEmit',
 ]);
+/** A boot that does not end is ended, command and kernel. */
+async function checkDeadline() {
+  const name = 'a boot has a deadline';
+  const started = performance.now();
+  try {
+    const { timedOut } = await runInRig({ kernel: '7.2', timeoutSeconds: DEADLINE_SECONDS, command: ['sleep', '300'] });
+    const seconds = (performance.now() - started) / 1000;
+    if (!timedOut || seconds > 10 * DEADLINE_SECONDS) throw new Error(`ended after ${seconds.toFixed(1)} s`);
+    total.passed++;
+    say(`ok     ${name}`);
+  } catch (error) {
+    fail(name, error);
+  }
+}
+
 if (built) {
   runHostTiers();
   for (const boot of MATRIX) await runKernelTier(boot);
+  await checkDeadline();
 }
 say(`${total.passed} passed, ${total.failed} failed`);
 process.exitCode = total.failed === 0 ? 0 : 1;

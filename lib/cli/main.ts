@@ -3,10 +3,11 @@ import { readFileSync } from 'node:fs';
 import yargs, { type Argv } from 'yargs';
 import { EXIT, EXIT_TEXT, exitCodeOf } from './exit-codes.js';
 import { note, printError } from './output.js';
-import { refuseRepeated, usageError } from './usage.js';
+import { refuseOddSwitches, refuseRepeated, usageError } from './usage.js';
 import { WORKLOAD_OPTIONS } from './workload-options.js';
 
 const COMMANDS = ['devices', 'inspect', 'attach', 'migrate'];
+const SWITCHES = ['json', 'trace', 'shadow', 'destroy', 'relocated'];
 
 /**
  * Runs one command line and returns its exit code.
@@ -32,7 +33,7 @@ export async function main(argv: readonly string[]): Promise<number> {
 /** `| head` closes our stdout: that is no failure. A full disk is. Nobody can be told about stderr. */
 function handleOutputErrors(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(EXIT.ok);
+    if (error.code === 'EPIPE') return;
     note(`cannot write to stdout: ${error.message}`);
     process.exit(EXIT.failed);
   });
@@ -113,7 +114,7 @@ function build(argv: readonly string[], exit: (code: number) => void): Argv {
             type: 'string',
             requiresArg: true,
             default: '50ms',
-            describe: 'pre-copy goes on until the last copy would take no longer',
+            describe: 'pre-copy goes on until the last copy would take no longer (no verdict depends on it)',
           })
           .option('without', {
             type: 'string',
@@ -134,6 +135,7 @@ function build(argv: readonly string[], exit: (code: number) => void): Argv {
     .strict()
     .check(args => {
       refuseRepeated(args, ['without']);
+      refuseOddSwitches(argv, SWITCHES);
       return true;
     })
     .parserConfiguration({ 'boolean-negation': false })

@@ -6,7 +6,7 @@ import { facts, print, table } from './output.js';
 export function printReport(report: MigrationReport): void {
   const { verdict, from, to, reasons, failure } = report;
   print(`${verdict === 'pass' ? 'PASS' : 'FAIL'}  ${from} to ${to}`);
-  for (const reason of reasons) print(`      ${reason}`);
+  for (const line of [...reasons, ...report.warnings]) print(`      ${line}`);
   if (failure) print(`      ${failure.source_serves ? 'The source serves again.' : 'The source does not serve.'}`);
   if (report.phases.length === 0) return;
   print('');

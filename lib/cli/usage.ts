@@ -29,6 +29,16 @@ export function refuseRepeated(args: Readonly<Record<string, unknown>>, lists: r
   if (repeated) throw invalid(`--${repeated} was given more than once.`);
 }
 
+/** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT for a switch with a value that is neither true nor false: yargs takes it for false. */
+export function refuseOddSwitches(argv: readonly string[], switches: readonly string[]): void {
+  for (const argument of argv) {
+    const [, name = '', value = ''] = /^--([^=]+)=(.*)$/.exec(argument) ?? [];
+    if (switches.includes(name) && value !== 'true' && value !== 'false') {
+      throw invalid(`--${name} takes no value, or true or false, not "${value}".`);
+    }
+  }
+}
+
 function reword(message: string, word: string, command: string | undefined, options: readonly string[]): string {
   const stray = /^Unknown command: (.+)/.exec(message)?.[1];
   if (stray !== undefined && command) return `${command} takes no argument ${stray}.`;

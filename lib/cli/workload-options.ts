@@ -1,8 +1,13 @@
 /** The options of every command that runs a workload. */
 import type { Options } from 'yargs';
 import { VdpaError } from '../errors.js';
-import type { WriteRange, WriteRequest } from '../guest/write-permission.js';
-import { parseSize } from '../units.js';
+import { maxDepth } from '../guest/block-guest.js';
+import { checkWriteRequest, type WriteRange, type WriteRequest } from '../guest/write-permission.js';
+import { formatSize, parseSize } from '../units.js';
+
+/** Guest memory: room for a queue and buffers, and what bitmaps and addresses carry. */
+const LEAST_MEMORY = 2 ** 21;
+const MOST_MEMORY = 2 ** 43;
 
 export const WORKLOAD_OPTIONS = {
   memory: {
@@ -35,14 +40,25 @@ export interface WorkloadArguments {
   readonly seed: number;
 }
 
-/** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT */
-export function writeRequest(args: WorkloadArguments): WriteRequest {
-  const range = args['write-range'];
-  return {
-    destroy: args.destroy,
-    range: range === undefined ? undefined : parseRange(range),
-    writes: args.writes === undefined ? undefined : parseShare(args.writes),
-  };
+/**
+ * What the options ask for, as far as it can be judged before a device is opened, because opening resets it.
+ * @param soft The disk is a soft device's, made for this run: there is nothing on it to lose.
+ * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT, ERR_VDPA_NOT_ALLOWED
+ */
+export function parseWorkload(args: WorkloadArguments, soft: boolean): { request: WriteRequest; memory: number } {
+  const range = args['write-range'] === undefined ? undefined : parseRange(args['write-range']);
+  const writes = args.writes === undefined ? undefined : parseShare(args.writes);
+  const request = { destroy: args.destroy || (soft && range === undefined), range, writes };
+  checkWriteRequest(request);
+  checkSeed(args.seed);
+  checkDepth(args.depth, maxDepth(Number.POSITIVE_INFINITY));
+  return { request, memory: parseMemory(args.memory) };
+}
+
+function parseMemory(text: string): number {
+  const memory = parseSize(text);
+  if (memory >= LEAST_MEMORY && memory <= MOST_MEMORY) return memory;
+  throw invalid(`--memory is ${formatSize(LEAST_MEMORY)} to ${formatSize(MOST_MEMORY)}, not ${text}.`);
 }
 
 /** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT unless it is a whole number from 1 to `most`. */
@@ -52,7 +68,7 @@ export function checkDepth(depth: number, most: number): void {
 }
 
 /** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT unless it is a whole number of 32 bits. */
-export function checkSeed(seed: number): void {
+function checkSeed(seed: number): void {
   if (Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32) return;
   throw invalid(`--seed is a whole number from 0 to ${2 ** 32 - 1}${but(seed)}.`);
 }

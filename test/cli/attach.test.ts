@@ -10,7 +10,7 @@ interface AttachDocument {
   readonly duration_ms: number;
   readonly requests_per_s: number;
   readonly workload: Record<string, number>;
-  readonly fault: string | null;
+  readonly reasons: string[];
   readonly shadow: Record<string, number>[];
 }
 
@@ -30,7 +30,7 @@ describe.each(['passthrough', 'shadow'])('svq attach soft:blk, %s', mode => {
 
   it('tells the same as JSON', async () => {
     const result = document(await svq([...args, '-j'])) as unknown as AttachDocument;
-    expect(result).toMatchObject({ schema: 'svq.attach/1', verdict: 'pass', device: 'soft:blk', mode, fault: null });
+    expect(result).toMatchObject({ schema: 'svq.attach/1', verdict: 'pass', device: 'soft:blk', mode, reasons: [] });
     expect(result.interrupted).toBe(false);
     const { submitted, completed, reads, writes } = result.workload;
     expect(result.workload).toMatchObject({ lost: 0, duplicated: 0, corrupt: 0, errors: 0 });
@@ -60,5 +60,5 @@ it('obeys the latency of the device', async () => {
 });
 
 it('says how much guest memory the depth needs', async () => {
-  expectFailure(await svq(['attach', 'soft:blk', '--memory', '64K']), 2, /guest memory are too few.*are needed/);
+  expectFailure(await svq(['attach', 'soft:blk', '--memory', '2M']), 2, /guest memory are too few.*are needed/);
 });

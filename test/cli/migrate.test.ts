@@ -129,5 +129,5 @@ it('keeps to a range of the disk when one is named', async () => {
 });
 
 it('refuses memory that the workload does not fit in', async () => {
-  expectFailure(await svq([...SHORT, '--memory', '64K']), 2, /guest memory are too few/);
+  expectFailure(await svq([...SHORT, '--memory', '2M']), 2, /guest memory are too few/);
 });

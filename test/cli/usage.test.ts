@@ -53,7 +53,7 @@ describe('a wrong command line ends with 2 and says what was meant', () => {
       /^svq: --write-range is START:LENGTH, such as 64M:16M, not "64M"\./,
     ],
     [['attach', 'soft:blk', '--write-range', '1G:1M'], /^svq: The range 1073741824:1048576 does not lie on the disk/],
-    [['attach', 'soft:blk', '--write-range', '100:8K'], /does not start at a multiple of 4096\./],
+    [['attach', 'soft:blk', '--write-range', '100:8K'], /100:8192 is not made of whole blocks of 4096 bytes/],
     [
       ['attach', 'soft:blk', '--depth', '0'],
       /^svq: --depth is a whole number from 1 to \d+ with this device's queue, not 0\./,
@@ -80,7 +80,7 @@ describe('what is no device ends with 4', () => {
   const cases: [string, RegExp, string][] = [
     ['/dev/vhost-vdpa-4095', /ENOENT\. There is no such file\. "svq devices" lists/, 'ERR_VDPA_NO_DEVICE'],
     ['vhost-vdpa-4095', /open on \/dev\/vhost-vdpa-4095 failed: ENOENT/, 'ERR_VDPA_NO_DEVICE'],
-    ['vblk4095', /There is no device vblk4095\. .*soft:blk/, 'ERR_VDPA_NO_DEVICE'],
+    ['vblk4095', /There is no device "vblk4095"\. .*soft:blk/, 'ERR_VDPA_NO_DEVICE'],
     ['soft:blkk', /There is no soft device "blkk"; there is soft:blk\./, 'ERR_VDPA_NO_DEVICE'],
     ['/dev/null', /on \/dev\/null failed: ENOTTY\. .*not a vhost-vdpa device/, 'ERR_VDPA_NOT_VHOST_VDPA'],
     ['./package.json', /It is not a character device, so it is not a vhost-vdpa device/, 'ERR_VDPA_NOT_VHOST_VDPA'],
@@ -94,8 +94,17 @@ describe('what is no device ends with 4', () => {
 
   it('and so do attach and migrate', async () => {
     expectFailure(await svq(['attach', '/dev/null']), 4, /not a vhost-vdpa device/);
-    expectFailure(await svq(['migrate', '--to', '/dev/null']), 4, /not a vhost-vdpa device/);
+    expectFailure(await svq(['migrate', '--from', '/dev/null', '--to', '/dev/zero']), 4, /not a vhost-vdpa device/);
   });
+});
+
+it('refuses a pair of a kernel device and a soft one before anything is opened', async () => {
+  expectFailure(await svq(['migrate', '--from', '/dev/null']), 2, /name a device with --to too/);
+  expectFailure(await svq(['migrate', '--to', '/dev/null']), 2, /name a device with --from too/);
+});
+
+it.each(['--shadow=maybe', '--destroy=no', '--json=1'])('refuses the switch %s', async option => {
+  expectFailure(await svq(['attach', 'soft:blk', option]), 2, /takes no value, or true or false/);
 });
 
 it('refuses to migrate from a device to itself', async () => {

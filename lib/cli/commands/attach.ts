@@ -5,12 +5,13 @@ import { maxDepth } from '../../guest/block-guest.js';
 import type { GuestStatistics } from '../../guest/guest.js';
 import { permitWrites } from '../../guest/write-permission.js';
 import { type LoadResult, LoadRun } from '../../migration/load-run.js';
-import { parseDuration, parseSize } from '../../units.js';
+import { findings } from '../../migration/summary.js';
+import { parseDuration } from '../../units.js';
+import { announced } from '../announced.js';
 import { EXIT } from '../exit-codes.js';
 import { interruptible } from '../interrupt.js';
 import { facts, note, print, printJson } from '../output.js';
-import { traced } from '../traced.js';
-import { checkDepth, checkSeed, type WorkloadArguments, writeRequest } from '../workload-options.js';
+import { checkDepth, parseWorkload, type WorkloadArguments } from '../workload-options.js';
 
 interface Arguments extends WorkloadArguments {
   readonly device: string;
@@ -25,22 +26,18 @@ export async function attach(args: Arguments): Promise<number> {
   if (args.json) printJson(document);
   else printHuman(document);
   if (interrupted) return EXIT.interrupted;
-  return document.verdict === 'pass' ? EXIT.ok : EXIT.failed;
+  return document.verdict === 'pass' ? EXIT.ok : EXIT.negative;
 }
 
 async function load(args: Arguments, signal: AbortSignal) {
-  const request = writeRequest(args);
+  const { request, memory } = parseWorkload(args, isSoft(args.device));
   const durationMs = parseDuration(args.duration);
-  const memory = parseSize(args.memory);
   const { depth, seed, shadow } = args;
-  checkSeed(seed);
-  const block = await openBlockDevice(args.device, { wrap: device => traced(device, args.trace) });
-  if (!isSoft(args.device)) note(`opening ${args.device} has reset it`);
+  const block = await openBlockDevice(args.device, { wrap: device => announced(device, args.device, args.trace) });
   let run: LoadRun | undefined;
   try {
     checkDepth(depth, maxDepth(block.capabilities.vringNumMax));
-    const soft = isSoft(args.device) && request.range === undefined;
-    const area = await permitWrites(block, { ...request, destroy: request.destroy || soft });
+    const area = await permitWrites(block, request);
     run = new LoadRun({ block, memory, area, depth, seed, shadow });
     await run.start();
     const started = performance.now();
@@ -67,26 +64,29 @@ function liveStatistics(): (statistics: GuestStatistics) => void {
 function summarise({ shadow }: Arguments, device: string, elapsed: number, interrupted: boolean, result: LoadResult) {
   const { submitted, completed, reads, writes, corrupt, errors, duplicated } = result.statistics;
   const lost = submitted - completed;
-  const failed = lost + corrupt + errors + duplicated > 0 || result.fault !== undefined;
+  const reasons = findings(result.statistics);
+  if (result.fault !== undefined && result.fault !== result.statistics.fault) reasons.push(result.fault);
   return {
     schema: 'svq.attach/1',
-    verdict: failed ? 'fail' : 'pass',
+    verdict: reasons.length > 0 ? 'fail' : 'pass',
+    reasons,
     device,
     mode: shadow ? 'shadow' : 'passthrough',
     interrupted,
     duration_ms: elapsed,
     requests_per_s: (completed / elapsed) * 1000,
     workload: { submitted, completed, reads, writes, lost, duplicated, corrupt, errors },
-    fault: result.fault ?? null,
     shadow: result.shadow,
   };
 }
 
 function printHuman(document: Awaited<ReturnType<typeof load>>): void {
-  const { verdict, device, mode, duration_ms, requests_per_s, workload, fault, shadow } = document;
+  const { verdict, reasons, device, mode, duration_ms, requests_per_s, workload, shadow } = document;
   const { completed, reads, writes, lost, duplicated, corrupt, errors } = workload;
-  print(`${verdict === 'pass' ? 'PASS' : 'FAIL'}  ${device}, ${mode}, ${(duration_ms / 1000).toFixed(1)} s`);
-  if (fault !== null) print(`      ${fault}`);
+  print(
+    `${verdict === 'pass' ? 'PASS' : 'FAIL'}  ${device}, ${mode}, ${(duration_ms / 1000).toFixed(1)} s${document.interrupted ? ' (interrupted)' : ''}`,
+  );
+  for (const reason of reasons) print(`      ${reason}`);
   print('');
   print(
     facts([

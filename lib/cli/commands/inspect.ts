@@ -1,19 +1,17 @@
 /** `svq inspect DEVICE` */
 import { type Capabilities, readCapabilities } from '../../device/capabilities.js';
 import { openDevice } from '../../device/open.js';
-import { isSoft } from '../../device/reference.js';
 import { hex } from '../../errors.js';
 import { backendFeatureNames } from '../../uapi/backend-features.js';
 import { decodeConfig } from '../../uapi/config.js';
 import { deviceName } from '../../uapi/devices.js';
 import { featureNames } from '../../uapi/features.js';
+import { announced } from '../announced.js';
 import { EXIT } from '../exit-codes.js';
-import { facts, note, print, printJson, table } from '../output.js';
-import { traced } from '../traced.js';
+import { facts, print, printJson, table } from '../output.js';
 
 export async function inspect(args: { device: string; json: boolean; trace: boolean }): Promise<number> {
-  const device = traced(await openDevice(args.device), args.trace);
-  if (!isSoft(args.device)) note(`opening ${args.device} has reset it`);
+  const device = announced(await openDevice(args.device), args.device, args.trace);
   try {
     const document = describe(device.path, await readCapabilities(device));
     if (args.json) printJson(document);

@@ -6,15 +6,16 @@ import { maxDepth } from '../../guest/block-guest.js';
 import { permitWrites } from '../../guest/write-permission.js';
 import { precheck } from '../../migration/precheck.js';
 import { Rehearsal } from '../../migration/rehearsal.js';
-import { type MigrationReport, refusal } from '../../migration/report.js';
+import type { MigrationReport } from '../../migration/report.js';
+import { refusal } from '../../migration/summary.js';
 import { backendFeatureBits } from '../../uapi/backend-features.js';
-import { parseDuration, parseSize } from '../../units.js';
+import { parseDuration } from '../../units.js';
+import { announced } from '../announced.js';
 import { EXIT } from '../exit-codes.js';
 import { interruptible } from '../interrupt.js';
-import { note, printJson, startProgress } from '../output.js';
+import { printJson, startProgress } from '../output.js';
 import { printReport } from '../print-report.js';
-import { traced } from '../traced.js';
-import { checkDepth, checkSeed, type WorkloadArguments, writeRequest } from '../workload-options.js';
+import { checkDepth, parseWorkload, type WorkloadArguments } from '../workload-options.js';
 
 interface Arguments extends WorkloadArguments {
   readonly from: string;
@@ -36,25 +37,19 @@ export async function migrate(args: Arguments): Promise<number> {
 }
 
 async function rehearse(args: Arguments, signal: AbortSignal): Promise<MigrationReport> {
-  const request = writeRequest(args);
-  // A soft device's disk is made for this run: there is nothing on it to lose.
-  const destroy = request.destroy || (isSoft(args.from) && isSoft(args.to) && request.range === undefined);
+  refusePair(args);
+  const { request, memory } = parseWorkload(args, isSoft(args.from));
   const settings = {
-    memory: parseSize(args.memory),
+    memory,
+    depth: args.depth,
+    seed: args.seed,
+    placement: args.relocated ? 'relocated' : 'identity',
     settleMs: parseDuration(args.settle),
     maxDowntimeMs: parseDuration(args['max-downtime']),
-  };
+  } as const;
   const withoutBackendFeatures = backendFeatureBits(args.without ?? []);
-  checkSeed(args.seed);
-  refuseSameDevice(args);
-  const open = async (reference: string) => {
-    const block = await openBlockDevice(reference, {
-      withoutBackendFeatures,
-      wrap: device => traced(device, args.trace),
-    });
-    if (!isSoft(reference)) note(`opening ${reference} has reset it`);
-    return block;
-  };
+  const open = (reference: string) =>
+    openBlockDevice(reference, { withoutBackendFeatures, wrap: device => announced(device, reference, args.trace) });
   const progress = startProgress();
   const opened: BlockDevice[] = [];
   let rehearsal: Rehearsal | undefined;
@@ -65,17 +60,14 @@ async function rehearse(args: Arguments, signal: AbortSignal): Promise<Migration
     const to = await open(args.to);
     opened.push(to);
     checkDepth(args.depth, maxDepth(from.capabilities.vringNumMax));
-    const area = await permitWrites(from, { ...request, destroy });
+    const area = await permitWrites(from, request);
     const blockers = await precheck(from, to, area);
-    if (blockers.length > 0) return refusal(from.device.path, to.device.path, blockers);
+    if (blockers.length > 0) return refusal({ ...settings, from, to, area }, blockers);
     rehearsal = new Rehearsal({
       ...settings,
       from,
       to,
       area,
-      depth: args.depth,
-      seed: args.seed,
-      placement: args.relocated ? 'relocated' : 'identity',
       onPhase: name => progress.say(name.replaceAll('_', ' ')),
       signal,
     });
@@ -87,8 +79,15 @@ async function rehearse(args: Arguments, signal: AbortSignal): Promise<Migration
   }
 }
 
-/** One opener at a time: the kernel would call it busy. Each opening of a soft device makes a new one. */
-function refuseSameDevice({ from, to }: Arguments): void {
-  if (isSoft(from) || isSoft(to) || resolvePath(from) !== resolvePath(to)) return;
+/** Pairs that cannot be, before either is opened. A device has one opener; each opening of a soft device makes a new one. */
+function refusePair({ from, to }: Arguments): void {
+  if (isSoft(from) !== isSoft(to)) {
+    const missing = isSoft(to) ? '--to' : '--from';
+    throw new VdpaError(
+      'ERR_VDPA_INVALID_ARGUMENT',
+      `${from} and ${to} cannot share a disk: name a device with ${missing} too.`,
+    );
+  }
+  if (isSoft(from) || resolvePath(from) !== resolvePath(to)) return;
   throw new VdpaError('ERR_VDPA_INVALID_ARGUMENT', `--from and --to name the same device, ${resolvePath(from)}.`);
 }
