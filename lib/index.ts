@@ -21,6 +21,7 @@ export * from './iova/translation.js';
 export { GuestMemory, type Section } from './memory/guest-memory.js';
 export { MemoryRegion } from './memory/region.js';
 export * from './memory/transfer.js';
+export { type LoadOptions, type LoadResult, LoadRun } from './migration/load-run.js';
 export { precheck } from './migration/precheck.js';
 export { Rehearsal, type RehearsalOptions } from './migration/rehearsal.js';
 export type * from './migration/report.js';

@@ -32,19 +32,15 @@ export interface WorkloadCounters {
   duplicated: number;
 }
 
+export function newWorkloadCounters(): WorkloadCounters {
+  return { submitted: 0, completed: 0, reads: 0, writes: 0, corrupt: 0, errors: 0, duplicated: 0 };
+}
+
 /** How often another block is drawn when the first has a request in flight. */
 const TRIES = 16;
 
 export class BlkWorkload {
-  readonly counters: WorkloadCounters = {
-    submitted: 0,
-    completed: 0,
-    reads: 0,
-    writes: 0,
-    corrupt: 0,
-    errors: 0,
-    duplicated: 0,
-  };
+  readonly counters = newWorkloadCounters();
   readonly #driver: BlkDriver;
   readonly #options: WorkloadOptions;
   readonly #model: DiskModel;

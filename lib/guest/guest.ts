@@ -1,7 +1,7 @@
 /** A guest as its owner sees it: a thread that drives a block queue and verifies what comes back. */
 import type { Section } from '../memory/guest-memory.js';
 import { Thread } from '../thread.js';
-import type { WorkloadCounters, WorkloadOptions } from './blk-workload.js';
+import { newWorkloadCounters, type WorkloadCounters, type WorkloadOptions } from './blk-workload.js';
 import type { GuestLayout } from './layout.js';
 
 /** Plain data: it goes to the guest's thread as it is. */
@@ -24,13 +24,7 @@ export interface GuestStatistics extends WorkloadCounters {
 
 /** Of a guest that has done nothing. */
 export const NO_STATISTICS: GuestStatistics = {
-  submitted: 0,
-  completed: 0,
-  reads: 0,
-  writes: 0,
-  corrupt: 0,
-  errors: 0,
-  duplicated: 0,
+  ...newWorkloadCounters(),
   in_flight: 0,
   last_completion_ms: 0,
   first_completion_ms: 0,

@@ -1,4 +1,5 @@
 /** The soft device in its own thread, behind the same waist as the kernel's; like every worker it runs the built library. */
+import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
@@ -254,4 +255,14 @@ describe('a disk', () => {
       expect(performance.now() - start).toBeGreaterThanOrEqual(30);
     });
   });
+});
+
+it('gives back every file descriptor when it is closed', async () => {
+  const cycle = async () => (await openDevice('soft:blk')).close();
+  const descriptors = () => readdirSync('/proc/self/fd').length;
+  await cycle();
+  const before = descriptors();
+  for (let i = 0; i < 10; i++) await cycle();
+  // Fewer is fine: a thread may still have been ending.
+  await expect.poll(descriptors).toBeLessThanOrEqual(before);
 });

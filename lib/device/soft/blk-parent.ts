@@ -1,6 +1,6 @@
 /** The parent driver of a soft block device: what stands behind vhost-vdpa's requests, and the queue that does the work. */
 import { VdpaError } from '../../errors.js';
-import { unwatchFd, watchFd } from '../../eventfd.js';
+import { closeFd, unwatchFd, watchFd } from '../../eventfd.js';
 import type { IovaMap } from '../../iova/map.js';
 import { MemoryRegion } from '../../memory/region.js';
 import { native } from '../../native.js';
@@ -53,7 +53,9 @@ export class BlkParent {
   readonly #dma = new Dma();
   readonly #backend: BlkBackend;
   readonly #latencyNs: number;
-  readonly #timer: number;
+  /** A timerfd while the file is open: a file descriptor outlives the thread that made it. */
+  #timer = -1;
+  #timerWatch = -1;
   #vring: VringState = { ...FRESH };
   #kickWatch = -1;
   /** What the queue was programmed with when it was enabled; undefined while it never was. */
@@ -69,8 +71,12 @@ export class BlkParent {
     this.#backend = new BlkBackend(new Uint8Array(region.view(0, options.capacity)), this.#dma);
     this.#latencyNs = options.latencyNs;
     this.config = blkConfig(options.capacity);
+  }
+
+  /** The file was opened. */
+  open(): void {
     this.#timer = native().timerfdCreate();
-    watchFd(this.#timer, () => this.#step());
+    this.#timerWatch = watchFd(this.#timer, () => this.#step());
   }
 
   /** Like the simulator: ACCESS_PLATFORM is mandatory, unknown bits are dropped silently. */
@@ -146,6 +152,8 @@ export class BlkParent {
   /** Gives up file descriptors and memory. */
   close(): void {
     this.setKick(0, -1);
+    unwatchFd(this.#timerWatch);
+    closeFd(this.#timer);
     this.#dma.close();
   }
 

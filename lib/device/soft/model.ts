@@ -188,6 +188,7 @@ export class SoftModel {
   #openFile(): Answer {
     if (this.#open) return refuse('EBUSY');
     this.#open = true;
+    this.#parent.open();
     return OK;
   }
 
