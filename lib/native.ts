@@ -54,6 +54,8 @@ export interface NativeAddon {
 
   // Guest memory: memfd, MAP_SHARED, sparse.
   regionCreate(name: string, size: number): number;
+  /** The first `size` bytes of a file, mapped shared: a device's memory. -ENODATA when a regular file is shorter. */
+  regionOpen(path: string, size: number): number;
   regionSize(region: number): number;
   /** The memfd's number, for tests and for SEEK_DATA. */
   regionFd(region: number): number;
@@ -86,7 +88,7 @@ export interface NativeAddon {
   watchUnref(watch: number): number;
 }
 
-const ABI = 1;
+const ABI = 2;
 let loaded: NativeAddon | undefined;
 
 /** Loads the addon at first use, so that the package imports anywhere and fails only where it cannot work. */

@@ -4,7 +4,7 @@
 namespace vdpa {
 namespace {
 
-constexpr int kAbi = 1;  // lib/native.ts refuses another
+constexpr int kAbi = 2;  // lib/native.ts refuses another
 
 template <Napi::Value (*kFunction)(const Napi::CallbackInfo&)>
 void Export(Napi::Object exports, const char* name) {
@@ -24,6 +24,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Export<DeviceDestroy>(exports, "deviceDestroy");
 
   Export<RegionCreate>(exports, "regionCreate");
+  Export<RegionOpen>(exports, "regionOpen");
   Export<RegionSize>(exports, "regionSize");
   Export<RegionFd>(exports, "regionFd");
   Export<RegionAddress>(exports, "regionAddress");

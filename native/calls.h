@@ -16,6 +16,7 @@ Napi::Value DeviceDestroy(const Napi::CallbackInfo& info);
 
 // calls_region.cc
 Napi::Value RegionCreate(const Napi::CallbackInfo& info);
+Napi::Value RegionOpen(const Napi::CallbackInfo& info);
 Napi::Value RegionSize(const Napi::CallbackInfo& info);
 Napi::Value RegionFd(const Napi::CallbackInfo& info);
 Napi::Value RegionAddress(const Napi::CallbackInfo& info);

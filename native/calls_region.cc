@@ -15,15 +15,25 @@ std::shared_ptr<Region> RegionArg(const Napi::CallbackInfo& info) {
   return FindRegion(static_cast<uint64_t>(IntegerArg(info, 0)));
 }
 
+using Make = int (*)(const char* text, uint64_t size, std::shared_ptr<Region>* region);
+
+Napi::Value NewRegion(const Napi::CallbackInfo& info, Make make) {
+  const int64_t size = IntegerArg(info, 1);
+  if (!info[0].IsString() || size < 0) return Result(info, -EINVAL);
+  const std::string text = info[0].As<Napi::String>().Utf8Value();
+  std::shared_ptr<Region> region;
+  const int result = make(text.c_str(), static_cast<uint64_t>(size), &region);
+  return Result(info, result < 0 ? result : int64_t{AddRegion(std::move(region))});
+}
+
 }  // namespace
 
 Napi::Value RegionCreate(const Napi::CallbackInfo& info) {
-  const int64_t size = IntegerArg(info, 1);
-  if (!info[0].IsString() || size < 0) return Result(info, -EINVAL);
-  const std::string name = info[0].As<Napi::String>().Utf8Value();
-  std::shared_ptr<Region> region;
-  const int result = Region::Create(name.c_str(), static_cast<uint64_t>(size), &region);
-  return Result(info, result < 0 ? result : int64_t{AddRegion(std::move(region))});
+  return NewRegion(info, Region::Create);
+}
+
+Napi::Value RegionOpen(const Napi::CallbackInfo& info) {
+  return NewRegion(info, Region::Open);
 }
 
 Napi::Value RegionSize(const Napi::CallbackInfo& info) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <mutex>
@@ -12,13 +13,15 @@ namespace vdpa {
 namespace {
 
 constexpr uint64_t kPage = 4096;
+constexpr uint64_t kLargestHostPage = uint64_t{64} << 10;
 constexpr uint64_t kLargePage = uint64_t{2} << 20;
 constexpr uint64_t kHugePage = uint64_t{1} << 30;
 
-// Large memory starts where IOMMU and CPU can use large pages.
+// Large memory starts where IOMMU and CPU can use large pages; other memory where an IOMMU can whose pages are larger than
+// the host's.
 uint64_t Alignment(uint64_t size) {
   if (size >= kHugePage) return kHugePage;
-  return size >= kLargePage ? kLargePage : kPage;
+  return size >= kLargePage ? kLargePage : kLargestHostPage;
 }
 
 int CreateFile(const char* name, uint64_t size) {
@@ -34,23 +37,35 @@ int CreateFile(const char* name, uint64_t size) {
   return fd;
 }
 
+// A file of the system: a device's memory, such as a PCI resource.
+int OpenFile(const char* path, uint64_t size) {
+  int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (fd < 0) return -errno;
+  struct stat status;
+  int error = fstat(fd, &status) != 0 ? errno : 0;
+  // Touching a page beyond the end of a file ends the process.
+  if (error == 0 && S_ISREG(status.st_mode) && static_cast<uint64_t>(status.st_size) < size) error = ENODATA;
+  if (error == 0) return fd;
+  close(fd);
+  return -error;
+}
+
 // Null, with errno, on failure.
 uint8_t* Map(int fd, uint64_t size) {
   const uint64_t alignment = Alignment(size);
-  const uint64_t slack = alignment > kPage ? alignment : 0;
-  void* reserved = mmap(nullptr, size + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* reserved = mmap(nullptr, size + alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (reserved == MAP_FAILED) return nullptr;
   uint8_t* start = static_cast<uint8_t*>(reserved);
   const uint64_t head = -reinterpret_cast<uintptr_t>(start) & (alignment - 1);
   uint8_t* base = start + head;
   if (mmap(base, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) == MAP_FAILED) {
     int error = errno;
-    munmap(reserved, size + slack);
+    munmap(reserved, size + alignment);
     errno = error;
     return nullptr;
   }
   if (head > 0) munmap(start, head);
-  if (slack > head) munmap(base + size, slack - head);
+  munmap(base + size, alignment - head);
   return base;
 }
 
@@ -70,7 +85,15 @@ Table& TheTable() {
 
 int Region::Create(const char* name, uint64_t size, std::shared_ptr<Region>* region) {
   if (size == 0 || size % kPage != 0) return -EINVAL;
-  int fd = CreateFile(name, size);
+  return Wrap(CreateFile(name, size), size, region);
+}
+
+int Region::Open(const char* path, uint64_t size, std::shared_ptr<Region>* region) {
+  if (size == 0 || size % kPage != 0) return -EINVAL;
+  return Wrap(OpenFile(path, size), size, region);
+}
+
+int Region::Wrap(int fd, uint64_t size, std::shared_ptr<Region>* region) {
   if (fd < 0) return fd;
   uint8_t* base = Map(fd, size);
   if (base == nullptr) {

@@ -1,4 +1,4 @@
-// Guest memory: a memfd and the process's one mapping of it, shared so that a device may map it. Kept by holds
+// Guest memory: a memfd (or a file) and the process's one mapping of it, shared so that a device may map it. Kept by holds
 // (shared_ptr): the creator's (the table below), one of every window, batch, transfer, and device that maps it.
 #pragma once
 
@@ -11,6 +11,8 @@ class Region {
  public:
   /** `size` in bytes, a multiple of 4096. 0 or -errno. */
   static int Create(const char* name, uint64_t size, std::shared_ptr<Region>* region);
+  /** The first `size` bytes of a file, which must have them. 0 or -errno. */
+  static int Open(const char* path, uint64_t size, std::shared_ptr<Region>* region);
   ~Region();
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
@@ -22,6 +24,8 @@ class Region {
   const uint64_t size;
 
  private:
+  /** Takes over the file, or the -errno it could not be had with. */
+  static int Wrap(int fd, uint64_t size, std::shared_ptr<Region>* region);
   Region(int fd, uint8_t* base, uint64_t size) : fd(fd), base(base), size(size) {}
 };
 

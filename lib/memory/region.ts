@@ -1,6 +1,7 @@
 /**
- * Memory a device may touch: a memfd, mapped shared, sparse. Anonymous memory never reaches a device, because
- * devices that work on virtual addresses skip it silently (reference: drivers/vhost/vdpa.c, vhost_vdpa_va_map).
+ * Memory a device may touch: a memfd, mapped shared, sparse, or the file of another device's memory. Anonymous memory never
+ * reaches a device, because devices that work on virtual addresses skip it silently (reference: drivers/vhost/vdpa.c,
+ * vhost_vdpa_va_map).
  */
 import { constants } from 'node:buffer';
 import { ClosedError, hex, VdpaError } from '../errors.js';
@@ -9,6 +10,13 @@ import { errnoName } from '../uapi/errno.js';
 
 /** Smallest unit a region is made of, in bytes. */
 export const PAGE_SIZE = 4096;
+
+/** Where the process has a region; workers have it at the same place. @throws ClosedError when there is none of that id. */
+export function regionAddress(id: number): number {
+  const address = native().regionAddress(id);
+  if (address < 0) throw new ClosedError(`Memory region ${id}`);
+  return address;
+}
 
 /** A process-wide piece of shared memory; workers use the same one by its id. */
 export class MemoryRegion {
@@ -38,6 +46,20 @@ export class MemoryRegion {
       );
     }
     return new MemoryRegion(id, bytes, true);
+  }
+
+  /**
+   * The first `size` bytes of a file as a region: the memory of a device, such as a PCI resource in sysfs.
+   * @throws VdpaError ERR_VDPA_MEMORY when the file cannot be opened or mapped, or is shorter.
+   */
+  static openFile(path: string, size: number): MemoryRegion {
+    const id = native().regionOpen(path, size);
+    if (id >= 0) return new MemoryRegion(id, size, true);
+    throw new VdpaError(
+      'ERR_VDPA_MEMORY',
+      `${hex(size)} bytes of ${path} could not be mapped: ${errnoName(-id)}. It must be a file that can be read, written and mapped, and be that long.`,
+      { details: { path, size, errno: -id } },
+    );
   }
 
   /** The region of that id, made in another thread; closing this one only gives up this thread's windows. */
