@@ -5,7 +5,8 @@
 import { VdpaError } from '../errors.js';
 import { type NativeTransfer, native } from '../native.js';
 import { errnoName } from '../uapi/errno.js';
-import type { GuestMemory, Section } from './guest-memory.js';
+import type { GuestMemory } from './guest-memory.js';
+import { isGuestMemory, type Section } from './section.js';
 
 /** What a copy did, in bytes. */
 export interface CopyTotals {
@@ -24,9 +25,9 @@ export interface CompareTotals {
 
 const PAGE = 4096;
 
-/** All of a memory, as runs of (guest address, length). */
+/** All of the guest's own memory, as runs of (guest address, length). */
 export function allOf(memory: GuestMemory): Float64Array {
-  return Float64Array.from(memory.sections.flatMap(section => [section.gpa, section.size]));
+  return Float64Array.from(memory.sections.filter(isGuestMemory).flatMap(section => [section.gpa, section.size]));
 }
 
 /**
@@ -63,11 +64,13 @@ export async function compareMemory(a: GuestMemory, b: GuestMemory, runs: Float6
 function sectionPairs(from: GuestMemory, to: GuestMemory): [Section, Section][] {
   const different = new VdpaError('ERR_VDPA_INVALID_ARGUMENT', 'The two guest memories do not have the same sections.');
   if (from.sections.length !== to.sections.length) throw different;
-  return from.sections.map((section, index) => {
+  const pairs = from.sections.map((section, index): [Section, Section] => {
     const other = to.sections[index]!;
     if (other.gpa !== section.gpa || other.size !== section.size || other.offset !== section.offset) throw different;
     return [section, other];
   });
+  // Another device's memory is not the guest's to take along.
+  return pairs.filter(([section]) => isGuestMemory(section));
 }
 
 /** The parts of the runs inside a section, as offsets into its region. */
