@@ -1,6 +1,10 @@
 /** Address translation by sorted ranges: O(log n), last hit first, results in pieces, no allocation. */
 import { AddressError, hex } from '../errors.js';
 import type { Chain } from '../ring/chain.js';
+import { checkRange } from './check-range.js';
+import { RECORD_END as END, RECORD_VALUE as VALUE } from './chunks.js';
+import { appendPieces } from './pieces.js';
+import { RangeIndex } from './range-index.js';
 
 /** One range: addresses [from, from + size) are [to, to + size) on the other side. Plain data: it goes to workers as it is. */
 export interface TranslationEntry {
@@ -12,28 +16,52 @@ export interface TranslationEntry {
 }
 
 export class Translation {
-  readonly #starts: Float64Array;
-  readonly #ends: Float64Array;
-  /** to - from of each range. */
-  readonly #distances: Float64Array;
-  readonly #writable: Uint8Array;
-  #last = 0;
+  /** Start, end and distance to the other side. */
+  readonly #ranges = new RangeIndex(3);
 
-  /** @throws AddressError when ranges overlap. */
+  /** @throws AddressError as `add` does. */
   constructor(entries: readonly TranslationEntry[]) {
-    const sorted = [...entries].sort((a, b) => a.from - b.from);
-    sorted.forEach((entry, i) => {
-      const next = sorted[i + 1];
-      if (next && entry.from + entry.size > next.from) {
-        throw new AddressError(`Two ranges of one translation overlap at ${hex(next.from)}.`, {
-          details: { address: next.from },
-        });
-      }
+    // In order, which fills chunks best.
+    for (const entry of [...entries].sort((a, b) => a.from - b.from)) this.add(entry);
+  }
+
+  /**
+   * Adds a range.
+   * @throws AddressError when it overlaps one that is there, is empty, or ends above 2^53 - 1 on either side.
+   */
+  add(entry: TranslationEntry): void {
+    const { from, size, to, writable } = entry;
+    checkRange(from, size);
+    checkRange(to, size);
+    const end = from + size;
+    const address = this.#ranges.firstShared(from, end);
+    if (address < end) {
+      throw new AddressError(`Two ranges of one translation overlap at ${hex(address)}.`, { details: { address } });
+    }
+    this.#ranges.insert(from, writable ? end : -end, to - from);
+  }
+
+  /**
+   * Removes the range that starts at `from`.
+   * @throws AddressError when none does.
+   */
+  remove(from: number): void {
+    const at = this.#ranges.seek(from);
+    if (at < 0 || this.#ranges.records[at] !== from) {
+      throw new AddressError(`No range of this translation starts at ${hex(from)}.`, { details: { address: from } });
+    }
+    this.#ranges.remove(at);
+  }
+
+  /** All ranges, sorted by `from`. */
+  entries(): TranslationEntry[] {
+    const entries: TranslationEntry[] = [];
+    this.#ranges.forEach((records, at) => {
+      const from = records[at]!;
+      const end = records[at + END]!;
+      entries.push({ from, size: Math.abs(end) - from, to: from + records[at + VALUE]!, writable: end > 0 });
     });
-    this.#starts = Float64Array.from(sorted, entry => entry.from);
-    this.#ends = Float64Array.from(sorted, entry => entry.from + entry.size);
-    this.#distances = Float64Array.from(sorted, entry => entry.to - entry.from);
-    this.#writable = Uint8Array.from(sorted, entry => (entry.writable ? 1 : 0));
+    return entries;
   }
 
   /**
@@ -41,34 +69,6 @@ export class Translation {
    * @returns false when a byte is not mapped, or not writable though `write` was asked, or `out` is full; `out` then holds a part.
    */
   translate(from: number, length: number, write: boolean, out: Chain): boolean {
-    let address = from;
-    let rest = length;
-    do {
-      const i = this.#find(address);
-      if (i < 0 || (write && this.#writable[i] === 0) || out.count === out.addr.length) return false;
-      const piece = Math.min(rest, this.#ends[i]! - address);
-      out.push(address + this.#distances[i]!, piece, write);
-      address += piece;
-      rest -= piece;
-    } while (rest > 0);
-    return true;
-  }
-
-  /** Index of the range that holds the address, or -1. */
-  #find(address: number): number {
-    const last = this.#last;
-    if (address >= this.#starts[last]! && address < this.#ends[last]!) return last;
-    let low = 0;
-    let high = this.#starts.length - 1;
-    while (low <= high) {
-      const middle = (low + high) >>> 1;
-      if (address < this.#starts[middle]!) high = middle - 1;
-      else if (address >= this.#ends[middle]!) low = middle + 1;
-      else {
-        this.#last = middle;
-        return middle;
-      }
-    }
-    return -1;
+    return appendPieces(this.#ranges, VALUE, from, length, write, out);
   }
 }
