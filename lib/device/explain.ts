@@ -4,13 +4,14 @@ import { errnoName } from '../uapi/errno.js';
 import type { Operation, OperationName, OperationResult } from '../uapi/operation.js';
 import { requestOf } from '../uapi/requests.js';
 import { statusNames } from '../uapi/status.js';
+import { whyNotMapped } from './explain-map.js';
 
 interface Explanation {
   readonly code?: ErrorCode;
   readonly why: string;
 }
 
-type Explain = (operation: Operation) => Explanation;
+type Explain = (operation: Operation, path: string) => Explanation;
 
 const because =
   (why: string, code?: ErrorCode): Explain =>
@@ -79,10 +80,7 @@ const REASONS: Partial<Record<OperationName, Record<string, Explain>>> = {
     ),
   },
   iotlbUpdate: {
-    EFAULT: because(
-      'The kernel answers every failure of a map with EFAULT: overlap, range, memlock limit, entry cap or owner.',
-      'ERR_VDPA_ADDRESS',
-    ),
+    EFAULT: (operation, path) => ({ code: 'ERR_VDPA_ADDRESS', why: whyNotMapped(operation, path) }),
   },
 };
 
@@ -101,7 +99,7 @@ const GENERAL: Record<string, Explain> = {
 export function explainFailure(path: string, operation: Operation, result: OperationResult): OperationError {
   const errno = errnoName(result.errno);
   const explain = REASONS[operation.op]?.[errno] ?? GENERAL[errno];
-  const { why, code } = explain?.(operation) ?? { why: 'The kernel log may have more (dmesg).' };
+  const { why, code } = explain?.(operation, path) ?? { why: 'The kernel log may have more (dmesg).' };
   const request = requestOf(operation.op);
   const values = describeArguments(operation, result);
   return new OperationError(

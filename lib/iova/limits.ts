@@ -2,8 +2,17 @@
  * Validation before any message: the kernel answers every IOTLB failure with EFAULT (drivers/vhost/vhost.c,
  * vhost_chr_write_iter), so the reason must be found here.
  */
-import { AddressError, hex } from '../errors.js';
-import type { IovaMap } from './map.js';
+import { AddressError, hex, VdpaError } from '../errors.js';
+import { type AddressRange, describeRange, endOf, type IovaMap, sizeOf } from './map.js';
+
+/** Addresses that a platform IOMMU keeps for itself: /sys/kernel/iommu_groups/N/reserved_regions. */
+export interface ReservedWindow {
+  readonly first: number;
+  /** Inclusive. */
+  readonly last: number;
+  /** As the kernel names it: direct, direct-relaxable, reserved, msi. */
+  readonly type: string;
+}
 
 /** Bounds a device and its kernel set. */
 export interface IovaLimits {
@@ -12,8 +21,15 @@ export interface IovaLimits {
   readonly last: bigint;
   /** Number of address spaces (VHOST_VDPA_GET_AS_NUM). */
   readonly asids: number;
-  /** Entries an address space may hold; undefined where the kernel has no cap. */
+  /** Bytes of which every address, size and offset is a multiple: a power of two, at least 4096. The host's page unless overridden. */
+  readonly granule: number;
+  readonly reserved: readonly ReservedWindow[];
+  /** Entries an address space may hold (vhost_vdpa.max_iotlb_entries); undefined where the kernel has no cap. */
   readonly maxEntries: number | undefined;
+  /** Entries the device's own copy may hold, such as vdpa_sim.max_iotlb_entries; undefined where no cap is known. */
+  readonly deviceMaxEntries: number | undefined;
+  /** The module parameter behind `deviceMaxEntries`, for messages. */
+  readonly deviceMaxEntriesName?: string | undefined;
   /**
    * Bytes this process may still pin (RLIMIT_MEMLOCK, no exemption for root), asked anew each time because devices share them;
    * undefined where the device pins nothing or there is no limit.
@@ -21,19 +37,30 @@ export interface IovaLimits {
   readonly pinnable: () => number | undefined;
 }
 
-/** Alignment of every map: devices that pin round both addresses down to pages separately (vhost_vdpa_pa_map). */
-const GRANULE = 4096;
+/** The smallest page of any host: devices that pin round both addresses down to it, separately (vhost_vdpa_pa_map). */
+export const SMALLEST_GRANULE = 4096;
 
 /** Above this an address is no longer exact in a JavaScript number. */
 const MAX_ADDRESS = Number.MAX_SAFE_INTEGER;
 
+const PERMISSIONS: readonly unknown[] = ['ro', 'wo', 'rw'];
+
+/** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT for a granule that is no power of two or below 4096. */
+export function validateGranule(granule: number): void {
+  if (granule >= SMALLEST_GRANULE && Number.isSafeInteger(granule) && Number.isInteger(Math.log2(granule))) return;
+  throw new VdpaError(
+    'ERR_VDPA_INVALID_ARGUMENT',
+    `A granule is a power of two, ${SMALLEST_GRANULE} or more, not ${granule}.`,
+    { details: { granule } },
+  );
+}
+
 /**
- * Refuses a list of maps, sorted by address, that the kernel would refuse, with the reason.
- * @param pinned Bytes that the maps held until now have pinned, and give back.
- * @throws AddressError ERR_VDPA_ADDRESS, or ERR_VDPA_MEMLOCK above the memlock limit.
+ * Refuses maps, sorted by address, that the kernel would refuse one by one, or take though they cannot work, with the reason.
+ * @throws AddressError ERR_VDPA_ADDRESS.
  */
-export function validateMaps(asid: number, maps: readonly IovaMap[], limits: IovaLimits, pinned: number): void {
-  if (asid >= limits.asids) {
+export function validateMaps(asid: number, maps: readonly IovaMap[], limits: IovaLimits): void {
+  if (!(asid >= 0 && asid < limits.asids)) {
     throw new AddressError(`Address space ${asid} does not exist: the device has ${limits.asids}.`, {
       details: { asid, asids: limits.asids },
     });
@@ -41,63 +68,83 @@ export function validateMaps(asid: number, maps: readonly IovaMap[], limits: Iov
   let previous: IovaMap | undefined;
   for (const map of maps) {
     validateMap(map, limits);
-    if (previous && previous.iova + previous.size > map.iova) {
+    if (previous && endOf(previous) > map.iova) {
       throw new AddressError(
         `${describe(map)} overlaps ${describe(previous)}; the kernel neither merges nor replaces maps.`,
-        {
-          details: { iova: map.iova, size: map.size, other: previous.iova },
-        },
+        { details: { iova: map.iova, size: map.size, other: previous.iova } },
       );
     }
     previous = map;
   }
-  validateTotals(maps, limits, pinned);
 }
 
 function validateMap(map: IovaMap, limits: IovaLimits): void {
-  const { iova, size, offset } = map;
-  const details = { iova, size, offset };
-  if (!(size > 0) || iova % GRANULE !== 0 || size % GRANULE !== 0 || offset % GRANULE !== 0) {
-    throw new AddressError(`${describe(map)} is not made of whole pages of ${GRANULE} bytes.`, { details });
+  const { iova, size, offset, perm } = map;
+  const { granule } = limits;
+  if (!(size > 0) || iova % granule !== 0 || size % granule !== 0 || offset % granule !== 0 || offset < 0) {
+    throw refuse(map, `is not made of whole pages of ${granule} bytes`);
   }
   if (iova < 0 || iova + size - 1 > MAX_ADDRESS) {
-    throw new AddressError(
-      `${describe(map)} ends above ${hex(MAX_ADDRESS)}, the highest address this library handles.`,
-      { details },
-    );
+    throw refuse(map, `ends above ${hex(MAX_ADDRESS)}, the highest address this library handles`);
   }
-  if (BigInt(iova) < limits.first || BigInt(iova + size - 1) > limits.last) {
-    throw new AddressError(
-      `${describe(map)} is outside the device's range ${hex(limits.first)} to ${hex(limits.last)} (VHOST_VDPA_GET_IOVA_RANGE).`,
-      { details },
-    );
+  // As numbers: only above 2^53 are they not exact, and no map is there.
+  if (iova < Number(limits.first) || iova + size - 1 > Number(limits.last)) {
+    const range = `${hex(limits.first)} to ${hex(limits.last)}`;
+    throw refuse(map, `is outside the device's range ${range} (VHOST_VDPA_GET_IOVA_RANGE)`);
   }
+  // Permission 0 is taken by some parents, and every access then fails; behind a platform IOMMU it is a kernel warning.
+  if (!PERMISSIONS.includes(perm)) throw refuse(map, `has the permission "${perm}"; there are ro, wo and rw`);
+  for (const window of limits.reserved) refuseReserved(map, window);
 }
 
-function validateTotals(maps: readonly IovaMap[], limits: IovaLimits, pinned: number): void {
-  if (limits.maxEntries !== undefined && maps.length > limits.maxEntries) {
-    throw new AddressError(
-      `${maps.length} maps exceed the kernel's cap of ${limits.maxEntries} (vhost_vdpa.max_iotlb_entries).`,
-      {
-        details: { maps: maps.length, maxEntries: limits.maxEntries },
-      },
-    );
-  }
-  const bytes = sizeOf(maps);
+/** The kernel takes such a map, and a device's access there never reaches the memory. */
+function refuseReserved(map: IovaMap, { first, last, type }: ReservedWindow): void {
+  // Wanted by firmware for its own use of the device, which has ended (as vfio_iommu_type1 treats them).
+  if (type === 'direct-relaxable' || map.iova > last || endOf(map) <= first) return;
+  throw new AddressError(
+    `${describe(map)} is on the reserved window ${hex(first)}-${hex(last)} (${type}) of the device's IOMMU: accesses there do not reach memory.`,
+    { details: { iova: map.iova, size: map.size, offset: map.offset, first, last, type } },
+  );
+}
+
+function refuse(map: IovaMap, why: string): AddressError {
+  const { iova, size, offset } = map;
+  return new AddressError(`${describe(map)} ${why}.`, { details: { iova, size, offset } });
+}
+
+/** How many entries an address space may have: the lower of the two caps. */
+export function entryCap({ maxEntries, deviceMaxEntries }: IovaLimits): number {
+  return Math.min(maxEntries ?? Number.POSITIVE_INFINITY, deviceMaxEntries ?? Number.POSITIVE_INFINITY);
+}
+
+/** Refuses a layout of more entries than the cap. A device that pins may need more than one for a map: that cannot be known here. */
+export function validateEntries(entries: number, limits: IovaLimits): void {
+  const cap = entryCap(limits);
+  if (entries <= cap) return;
+  const name = limits.maxEntries === cap ? 'vhost_vdpa.max_iotlb_entries' : limits.deviceMaxEntriesName;
+  throw new AddressError(
+    `${entries} maps exceed the kernel's cap of ${cap} (${name ?? "the device's own"}), merged where they are contiguous. Load the module with a higher one, or use fewer, larger pieces of memory.`,
+    { details: { maps: entries, maxEntries: limits.maxEntries, deviceMaxEntries: limits.deviceMaxEntries } },
+  );
+}
+
+/**
+ * Refuses to map more than may be pinned.
+ * @param givenBack Bytes that maps held until now may have pinned.
+ * @throws AddressError ERR_VDPA_MEMLOCK.
+ */
+export function validatePinned(maps: readonly IovaMap[], limits: IovaLimits, givenBack: number): void {
   const left = limits.pinnable();
-  if (left !== undefined && bytes > left + pinned) {
-    throw new AddressError(
-      `This device pins what it maps: ${bytes} bytes, and the memlock limit leaves ${left + pinned}. Root is not exempt: raise it with "ulimit -l unlimited", or map less memory.`,
-      { code: 'ERR_VDPA_MEMLOCK', details: { bytes, pinnable: left + pinned } },
-    );
-  }
+  if (left === undefined) return;
+  const bytes = sizeOf(maps);
+  const pinnable = left + givenBack;
+  if (bytes <= pinnable) return;
+  throw new AddressError(
+    `This device pins what it maps: ${bytes} bytes, and the memlock limit leaves ${pinnable}. Root is not exempt: raise it with "ulimit -l unlimited", or map less memory.`,
+    { code: 'ERR_VDPA_MEMLOCK', details: { bytes, pinnable } },
+  );
 }
 
-/** Bytes that maps cover. */
-export function sizeOf(maps: readonly IovaMap[]): number {
-  return maps.reduce((sum, map) => sum + map.size, 0);
-}
-
-function describe(map: IovaMap): string {
-  return `Map ${hex(map.iova)}-${hex(map.iova + map.size - 1)}`;
+function describe(range: AddressRange): string {
+  return `Map ${describeRange(range)}`;
 }

@@ -2,50 +2,54 @@
  * Where guest memory and the shadow rings stand in a device's address space.
  *
  * In passthrough the descriptors hold guest addresses, so IOVA = GPA by nature. While shadowed, memory may stay there
- * (identity) or stand elsewhere (relocated), which proves that every address was translated.
+ * (identity), be moved by a fixed distance (relocated), which proves that every address was translated, or stand wherever there
+ * is room (allocated), for a device whose window is small.
  */
-import type { GuestMemory, Section } from '../memory/guest-memory.js';
-import type { MemoryRegion } from '../memory/region.js';
-import type { IovaMap } from './map.js';
-import type { TranslationEntry } from './translation.js';
+import { IovaAllocator } from './allocator.js';
+import type { IovaLimits } from './limits.js';
 
-export type Placement = 'identity' | 'relocated';
+export type Placement = 'identity' | 'relocated' | 'allocated';
+
+export const PLACEMENTS: readonly Placement[] = ['identity', 'relocated', 'allocated'];
 
 /** Distance between a guest address and its IOVA while relocated. */
 export const RELOCATION = 2 ** 40;
 
-/** The shadow rings stand at a multiple of this, above guest memory, so that they never share a large IOMMU page with it. */
-const SHADOW_ALIGN = 2 ** 21;
+/** The shadow rings stand at a multiple of this, so that they never share a large IOMMU page with guest memory. */
+const RINGS_ALIGN = 2 ** 21;
 
-/** Address of the shadow rings: in the hole above guest memory, the same whether shadowed or not. */
-export function shadowRingsIova(memory: GuestMemory, placement: Placement): number {
-  const above = Math.ceil(memory.end / SHADOW_ALIGN) * SHADOW_ALIGN + SHADOW_ALIGN;
-  return placement === 'relocated' ? above + 2 * RELOCATION : above;
+/** A range of addresses that guest memory has, or may come to have. */
+export interface GuestWindow {
+  readonly gpa: number;
+  readonly size: number;
 }
 
 /**
- * The maps of a device in passthrough, or shadowed. The shadow rings are in both: they are mapped once, with memory, so that a
- * switch in identity placement sends no IOTLB message.
+ * Address of the shadow rings: above guest memory where the device's range allows, else in a hole of it. It is free in
+ * passthrough and while shadowed, so that they are mapped once, with memory, and a switch in identity placement sends no message.
+ * @param guest What guest memory has or may come to have, without overlaps.
+ * @param end First guest address above all of it.
+ * @throws AddressError when there is no room.
  */
-export function wantedMaps(
-  memory: GuestMemory,
-  rings: MemoryRegion,
+export function shadowRingsIova(
+  guest: readonly GuestWindow[],
+  end: number,
+  size: number,
   placement: Placement,
-  shadowed: boolean,
-): IovaMap[] {
-  const distance = shadowed && placement === 'relocated' ? RELOCATION : 0;
-  return [
-    ...memory.sections.map(section => sectionMap(section, distance)),
-    { iova: shadowRingsIova(memory, placement), size: rings.size, region: rings.id, offset: 0, perm: 'rw' },
-  ];
-}
-
-/** Guest address to IOVA while shadowed. */
-export function guestTranslation(memory: GuestMemory, placement: Placement): TranslationEntry[] {
-  const distance = placement === 'relocated' ? RELOCATION : 0;
-  return memory.sections.map(({ gpa, size }) => ({ from: gpa, size, to: gpa + distance, writable: true }));
-}
-
-function sectionMap({ gpa, size, region, offset }: Section, distance: number): IovaMap {
-  return { iova: gpa + distance, size, region, offset, perm: 'rw' };
+  limits: IovaLimits,
+): number {
+  const distances = placement === 'relocated' ? [0, RELOCATION] : [0];
+  const taken = distances.flatMap(distance =>
+    guest.map(({ gpa, size: bytes }) => ({ first: gpa + distance, last: gpa + distance + bytes - 1 })),
+  );
+  const granule = RINGS_ALIGN;
+  const room = Math.ceil(size / granule) * granule;
+  const { first, last, reserved } = limits;
+  const above = BigInt(Math.ceil(end / granule) * granule + granule);
+  const windows = [...taken, ...reserved];
+  try {
+    return new IovaAllocator({ first: above > first ? above : first, last, granule, reserved: windows }).allocate(room);
+  } catch {
+    return new IovaAllocator({ first, last, granule, reserved: windows }).allocate(room);
+  }
 }

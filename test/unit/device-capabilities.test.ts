@@ -120,7 +120,10 @@ describe('limits', () => {
       first: 0x1000n,
       last: 0xff_ffffn,
       asids: 2,
+      granule: 4096,
+      reserved: [],
       maxEntries: undefined,
+      deviceMaxEntries: undefined,
       pinnable: expect.any(Function),
     });
   });

@@ -3,7 +3,16 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { listVdpaDevices, maxIotlbEntries, pinnableBytes, pinsMemory } from '../../lib/device/kernel/sysfs.js';
+import {
+  deviceMaxEntries,
+  findVdpaDevice,
+  hostPageSize,
+  listVdpaDevices,
+  maxIotlbEntries,
+  pinnableBytes,
+  pinsMemory,
+  reservedWindows,
+} from '../../lib/device/kernel/sysfs.js';
 
 const host = vi.hoisted(() => ({ root: '' }));
 
@@ -15,16 +24,17 @@ vi.mock('node:fs', async importOriginal => {
     ...fs,
     existsSync: (path: string) => fs.existsSync(inside(path)),
     readdirSync: (path: string) => fs.readdirSync(inside(path)),
-    readFileSync: (path: string, encoding: BufferEncoding) => fs.readFileSync(inside(path), encoding),
+    readFileSync: (path: string, encoding?: BufferEncoding) => fs.readFileSync(inside(path), encoding),
     readlinkSync: (path: string) => fs.readlinkSync(inside(path)),
     realpathSync: (path: string) => fs.realpathSync(inside(path)),
   };
 });
 
+const PAGE = 4096;
 const temporary = mkdtempSync(join(tmpdir(), 'sysfs-'));
 let trees = 0;
 
-function write(path: string, content: string): void {
+function write(path: string, content: string | Uint8Array): void {
   mkdirSync(dirname(join(host.root, path)), { recursive: true });
   writeFileSync(join(host.root, path), content);
 }
@@ -101,6 +111,94 @@ describe('the cap on entries', () => {
 
   it('is none on a kernel without it', () => {
     expect(maxIotlbEntries()).toBeUndefined();
+  });
+});
+
+describe("the cap on entries of the device's own copy", () => {
+  const cap = (path: string) => deviceMaxEntries(findVdpaDevice(path)!);
+
+  it("is the parameter of the parent's module", () => {
+    write('/sys/module/vdpa_sim/parameters/max_iotlb_entries', '64\n');
+    write('/sys/module/vduse/parameters/max_iotlb_entries', '128\n');
+    write('/sys/module/mlx5_vdpa/parameters/max_iotlb_entries', '256\n');
+    mkdirSync(join(host.root, '/sys/bus/auxiliary/drivers/mlx5_vdpa'), { recursive: true });
+    symlinkSync(
+      join(host.root, '/sys/module/mlx5_vdpa'),
+      join(host.root, '/sys/bus/auxiliary/drivers/mlx5_vdpa/module'),
+    );
+    symlinkSync(
+      join(host.root, '/sys/bus/auxiliary/drivers/mlx5_vdpa'),
+      join(host.root, '/sys/devices/pci0000:00/0000:00:05.0/driver'),
+    );
+    expect(cap('/dev/vhost-vdpa-0')).toEqual({ entries: 64, parameter: 'vdpa_sim.max_iotlb_entries' });
+    expect(cap('/dev/vhost-vdpa-1')).toEqual({ entries: 256, parameter: 'mlx5_vdpa.max_iotlb_entries' });
+    expect(cap('/dev/vhost-vdpa-2')).toEqual({ entries: 128, parameter: 'vduse.max_iotlb_entries' });
+  });
+
+  it('is none where the module has none, or is not known', () => {
+    expect(['0', '1', '2'].map(n => cap(`/dev/vhost-vdpa-${n}`))).toEqual([undefined, undefined, undefined]);
+  });
+});
+
+describe('reserved windows', () => {
+  const PARENT = '/sys/devices/pci0000:00/0000:00:05.0';
+  const windows = (path: string) => reservedWindows(findVdpaDevice(path)!);
+  const addGroup = (folder: string, text: string) => {
+    write('/sys/kernel/iommu_groups/7/reserved_regions', text);
+    symlinkSync(join(host.root, '/sys/kernel/iommu_groups/7'), join(host.root, folder, 'iommu_group'));
+  };
+
+  it("are those of the parent's IOMMU group", () => {
+    addGroup(
+      PARENT,
+      `0x000000007b800000 0x000000007fffffff direct-relaxable
+0x0000000080000000 0x00000000800fffff direct
+0x00000000fee00000 0x00000000feefffff msi
+0x000000fd00000000 0x000000ffffffffff reserved
+`,
+    );
+    expect(windows('/dev/vhost-vdpa-1')).toEqual([
+      { first: 0x7b800000, last: 0x7fffffff, type: 'direct-relaxable' },
+      { first: 0x80000000, last: 0x800fffff, type: 'direct' },
+      { first: 0xfee00000, last: 0xfeefffff, type: 'msi' },
+      { first: 0xfd00000000, last: 0xffffffffff, type: 'reserved' },
+    ]);
+  });
+
+  it('are those of the function that a subfunction belongs to', () => {
+    addDevice('sf', `${PARENT}/mlx5_core.sf.2/sf`, 'vhost_vdpa', 'vhost-vdpa-5');
+    addGroup(PARENT, '0x00000000fee00000 0x00000000feefffff msi\n');
+    expect(windows('/dev/vhost-vdpa-5')).toHaveLength(1);
+  });
+
+  it('end where numbers are exact', () => {
+    addGroup(
+      PARENT,
+      '0x001ffffffffff000 0xffffffffffffffff reserved\n0x0020000000000000 0xffffffffffffffff reserved\n',
+    );
+    expect(windows('/dev/vhost-vdpa-1')).toEqual([
+      { first: 2 ** 53 - PAGE, last: Number.MAX_SAFE_INTEGER, type: 'reserved' },
+    ]);
+  });
+
+  it('are none without an IOMMU', () => {
+    expect(windows('/dev/vhost-vdpa-0')).toEqual([]);
+    expect(windows('/dev/vhost-vdpa-1')).toEqual([]);
+  });
+});
+
+describe('the page of this host', () => {
+  it('is in the auxiliary vector', () => {
+    // AT_HWCAP, AT_PAGESZ, AT_CLKTCK, AT_NULL.
+    const pairs = new BigUint64Array([16n, 6n, 6n, 65536n, 17n, 100n, 0n, 0n]);
+    write('/proc/self/auxv', new Uint8Array(pairs.buffer));
+    expect(hostPageSize()).toBe(65536);
+  });
+
+  it('is the smallest where there is no such vector', () => {
+    expect(hostPageSize()).toBe(PAGE);
+    write('/proc/self/auxv', new Uint8Array(16));
+    expect(hostPageSize()).toBe(PAGE);
   });
 });
 

@@ -1,99 +1,62 @@
-/** Where memory and the shadow rings stand, shadowed and not, in both placements. */
-import { afterEach, describe, expect, it } from 'vitest';
-import type { IovaMap } from '../../lib/iova/map.js';
-import { guestTranslation, type Placement, RELOCATION, shadowRingsIova, wantedMaps } from '../../lib/iova/placement.js';
-import { GuestMemory } from '../../lib/memory/guest-memory.js';
-import { MemoryRegion } from '../../lib/memory/region.js';
+/** Where the shadow rings stand in a device's address space. */
+import { describe, expect, it } from 'vitest';
+import type { IovaLimits } from '../../lib/iova/limits.js';
+import { type Placement, RELOCATION, shadowRingsIova } from '../../lib/iova/placement.js';
 
 const MIB = 2 ** 20;
-const PLACEMENTS: Placement[] = ['identity', 'relocated'];
-
-const open: { close(): void }[] = [];
-const closing = <T extends { close(): void }>(thing: T): T => {
-  open.push(thing);
-  return thing;
+const GIB = 2 ** 30;
+const LIMITS: IovaLimits = {
+  first: 0n,
+  last: 2n ** 64n - 1n,
+  asids: 1,
+  granule: 4096,
+  reserved: [],
+  maxEntries: undefined,
+  deviceMaxEntries: undefined,
+  pinnable: () => undefined,
 };
-afterEach(() => {
-  for (const thing of open.splice(0)) thing.close();
-});
 
-/** Memory with a hole, of which the last section is not the highest; 3 MiB in all, and ends at 9 MiB. */
-function memoryWithHole(): { memory: GuestMemory; region: MemoryRegion } {
-  const region = closing(MemoryRegion.create('placement', 3 * MIB));
-  const memory = GuestMemory.open([
-    { gpa: 0, size: MIB, region: region.id, offset: 0 },
-    { gpa: 8 * MIB, size: MIB, region: region.id, offset: MIB },
-    { gpa: 4 * MIB, size: MIB, region: region.id, offset: 2 * MIB },
-  ]);
-  return { memory: closing(memory), region };
-}
+const place = (size: number, placement: Placement, limits: Partial<IovaLimits> = {}) =>
+  shadowRingsIova([{ gpa: 0, size }], size, 8192, placement, { ...LIMITS, ...limits });
 
-const lastOf = ({ iova, size }: IovaMap) => iova + size - 1;
-
-it('relocates by 2^40', () => {
-  expect(RELOCATION).toBe(2 ** 40);
-});
-
-describe.each(PLACEMENTS)('%s', placement => {
-  const setup = () => {
-    const { memory, region } = memoryWithHole();
-    const rings = closing(MemoryRegion.create('rings', 3 * 4096));
-    return { memory, region, rings, mapsOf: (shadowed: boolean) => wantedMaps(memory, rings, placement, shadowed) };
-  };
-
-  it('puts memory at guest addresses in passthrough', () => {
-    const { mapsOf, region } = setup();
-    const memoryMaps = mapsOf(false).filter(map => map.region === region.id);
-    expect(memoryMaps).toEqual([
-      { iova: 0, size: MIB, region: region.id, offset: 0, perm: 'rw' },
-      { iova: 8 * MIB, size: MIB, region: region.id, offset: MIB, perm: 'rw' },
-      { iova: 4 * MIB, size: MIB, region: region.id, offset: 2 * MIB, perm: 'rw' },
-    ]);
+describe('the shadow rings', () => {
+  it('stand above guest memory, on a large page of their own', () => {
+    expect(place(64 * MIB, 'identity')).toBe(66 * MIB);
+    expect(place(64 * MIB + 4096, 'identity')).toBe(68 * MIB);
   });
 
-  it('has memory where guest addresses translate to while shadowed', () => {
-    const { mapsOf, memory, region } = setup();
-    const distance = placement === 'relocated' ? 2 ** 40 : 0;
-    const memoryMaps = mapsOf(true).filter(map => map.region === region.id);
-    expect(memoryMaps.map(map => map.iova)).toEqual([distance, 8 * MIB + distance, 4 * MIB + distance]);
-    const entries = guestTranslation(memory, placement);
-    expect(entries).toEqual(
-      memory.sections.map(({ gpa, size }) => ({ from: gpa, size, to: gpa + distance, writable: true })),
-    );
+  it('stand above where memory may yet be plugged in', () => {
+    const guest = [
+      { gpa: 0, size: GIB },
+      { gpa: 4 * GIB, size: 4 * GIB },
+    ];
+    expect(shadowRingsIova(guest, 8 * GIB, 8192, 'identity', LIMITS)).toBe(8 * GIB + 2 * MIB);
   });
 
-  it('maps the shadow rings once, at one place, shadowed or not', () => {
-    const { mapsOf, memory, rings } = setup();
-    const [before, after] = [false, true].map(shadowed => mapsOf(shadowed).filter(map => map.region === rings.id));
-    expect(before).toEqual([
-      { iova: shadowRingsIova(memory, placement), size: 3 * 4096, region: rings.id, offset: 0, perm: 'rw' },
-    ]);
-    expect(after).toEqual(before);
+  it.each(['identity', 'relocated', 'allocated'] as const)('are outside reserved windows, %s', placement => {
+    const reserved = [{ first: 66 * MIB, last: 70 * MIB - 1, type: 'msi' }];
+    expect(place(64 * MIB, placement, { reserved })).toBe(70 * MIB);
   });
 
-  it('keeps the shadow rings outside all guest addresses, and off their 2 MiB pages', () => {
-    const { mapsOf, memory } = setup();
-    expect(shadowRingsIova(memory, placement)).toBeGreaterThanOrEqual(memory.end + 2 * MIB);
-    expect(shadowRingsIova(memory, placement) % (2 * MIB)).toBe(0);
-    for (const shadowed of [false, true]) {
-      const maps = mapsOf(shadowed).sort((a, b) => a.iova - b.iova);
-      for (const [i, map] of maps.slice(1).entries()) expect(map.iova).toBeGreaterThan(lastOf(maps[i]));
-    }
+  it('avoid memory at its guest address and where it is moved to', () => {
+    const iova = place(RELOCATION, 'relocated');
+    expect(iova).toBeGreaterThanOrEqual(2 * RELOCATION);
+    expect(place(RELOCATION, 'identity')).toBe(RELOCATION + 2 * MIB);
   });
 
-  it('keeps them apart for memory larger than the distance', () => {
-    const huge = GuestMemory.open([]);
-    Object.assign(huge, { sections: [{ gpa: 0, size: 3 * RELOCATION, region: 1, offset: 0 }] });
-    const rings = closing(MemoryRegion.create('rings', 4096));
-    for (const shadowed of [false, true]) {
-      const [memory, shadow] = wantedMaps(huge, rings, placement, shadowed);
-      expect(shadow.iova).toBeGreaterThan(lastOf(memory));
-    }
+  it('go into a hole below where the device reaches no higher, but never to address 0', () => {
+    const guest = [
+      { gpa: 0, size: GIB },
+      { gpa: 2 * GIB, size: 2 * GIB },
+    ];
+    const last = BigInt(4 * GIB - 1);
+    expect(shadowRingsIova(guest, 4 * GIB, 8192, 'identity', { ...LIMITS, last })).toBe(GIB);
+    const high = [{ gpa: GIB, size: 3 * GIB }];
+    expect(shadowRingsIova(high, 4 * GIB, 8192, 'identity', { ...LIMITS, last })).toBe(2 * MIB);
   });
-});
 
-it('leaves no shadowed address inside guest memory when relocated', () => {
-  const { memory } = memoryWithHole();
-  const rings = closing(MemoryRegion.create('rings', 4096));
-  for (const { iova } of wantedMaps(memory, rings, 'relocated', true)) expect(iova).toBeGreaterThanOrEqual(memory.end);
+  it('say so when there is no room', () => {
+    const full = { last: BigInt(64 * MIB - 1) };
+    expect(() => place(64 * MIB, 'identity', full)).toThrow(expect.objectContaining({ code: 'ERR_VDPA_ADDRESS' }));
+  });
 });

@@ -1,7 +1,6 @@
 /** The parent driver of a soft block device: what stands behind vhost-vdpa's requests, and the queue that does the work. */
 import { VdpaError } from '../../errors.js';
 import { closeFd, unwatchFd, watchFd } from '../../eventfd.js';
-import type { IovaMap } from '../../iova/map.js';
 import { MemoryRegion } from '../../memory/region.js';
 import { native } from '../../native.js';
 import type { QueueAddresses } from '../../ring/addresses.js';
@@ -17,6 +16,7 @@ import {
 import { VIRTIO_BLK_SECTOR_SIZE } from '../../uapi/virtio-blk.js';
 import { BlkBackend } from './blk.js';
 import { Dma } from './dma.js';
+import type { MapTree } from './map-tree.js';
 import { SoftQueue } from './queue.js';
 import type { SoftSetup } from './soft-device.js';
 
@@ -137,8 +137,8 @@ export class BlkParent {
     }
   }
 
-  setMaps(maps: readonly IovaMap[]): void {
-    this.#dma.setMaps(maps);
+  setMaps(maps: MapTree): void {
+    this.#dma.setTree(maps);
   }
 
   /** Forgets what the driver programmed; the kick fd is vhost's and stays. */

@@ -1,21 +1,30 @@
 /** The device's view of memory: what it may reach by IOVA, and nothing else. */
 import { hex, RingError } from '../../errors.js';
-import type { IovaMap } from '../../iova/map.js';
+import { agree, endOf, type IovaMap } from '../../iova/map.js';
 import { MemoryRegion } from '../../memory/region.js';
+import { findMap, insertMap, type MapTree } from './map-tree.js';
 
 /** Bytes of one window; a map larger than this is reached through several. */
 const WINDOW = 2 ** 30;
 
 export class Dma {
-  #maps: readonly IovaMap[] = [];
+  #maps: MapTree;
+  /** Where the last access was, which is where the next one mostly is. */
+  #last: IovaMap | undefined;
   #generation = 0;
   readonly #regions = new Map<number, MemoryRegion>();
   readonly #windows = new Map<string, Uint8Array>();
 
   /** The device's own copy of the mappings from now on. */
-  setMaps(maps: readonly IovaMap[]): void {
+  setTree(maps: MapTree): void {
     this.#maps = maps;
+    this.#last = undefined;
     this.#generation++;
+  }
+
+  /** As `setTree`, from a list; without overlaps. */
+  setMaps(maps: readonly IovaMap[]): void {
+    this.setTree(maps.reduce<MapTree>(insertMap, undefined));
   }
 
   /** Another number for every set of mappings: a window from `view` holds for one of them. */
@@ -25,19 +34,25 @@ export class Dma {
 
   /**
    * A window on exactly [iova, iova + length), for a ring.
-   * @throws RingError when it is not mapped in one piece with that access.
+   * @throws RingError when a byte is not mapped with that access, or the memory behind is not contiguous.
    */
   view(iova: number, length: number, write: boolean): ArrayBuffer {
-    const map = this.#find(iova, length, write);
+    const map = this.#find(iova, write);
+    // A planner may have cut it: maps that go on in the same memory are as good as one.
+    for (let at = endOf(map); at < iova + length; ) {
+      const next = this.#find(at, write);
+      if (!agree({ ...next, perm: map.perm }, map)) throw unreachable(iova, length, write, 'not mapped in one piece');
+      at = endOf(next);
+    }
     return this.#region(map.region).view(map.offset + (iova - map.iova), length);
   }
 
   /** Calls back with the bytes behind [iova, iova + length), piece by piece. @throws RingError as `view`. */
   access(iova: number, length: number, write: boolean, callback: (bytes: Uint8Array, done: number) => void): void {
     for (let done = 0; done < length; ) {
-      const map = this.#find(iova + done, 1, write);
+      const map = this.#find(iova + done, write);
       const offset = map.offset + (iova + done - map.iova);
-      const piece = Math.min(length - done, map.iova + map.size - (iova + done), WINDOW - (offset % WINDOW));
+      const piece = Math.min(length - done, endOf(map) - (iova + done), WINDOW - (offset % WINDOW));
       const window = this.#window(map.region, Math.floor(offset / WINDOW));
       callback(window.subarray(offset % WINDOW, (offset % WINDOW) + piece), done);
       done += piece;
@@ -51,15 +66,14 @@ export class Dma {
     this.#windows.clear();
   }
 
-  #find(iova: number, length: number, write: boolean): IovaMap {
-    const map = this.#maps.find(m => iova >= m.iova && iova + length <= m.iova + m.size);
-    if (map && (write ? map.perm !== 'ro' : map.perm !== 'wo')) return map;
-    throw new RingError(
-      `The device reached for ${hex(iova)} (${length} bytes, ${write ? 'write' : 'read'}), which is ${map ? `mapped ${map.perm}` : 'not mapped'}.`,
-      {
-        details: { kind: 'not-mapped', iova, length },
-      },
-    );
+  #find(iova: number, write: boolean): IovaMap {
+    let map = this.#last;
+    if (!map || iova < map.iova || iova >= endOf(map)) map = findMap(this.#maps, iova);
+    if (!map || map.perm === (write ? 'ro' : 'wo')) {
+      throw unreachable(iova, 1, write, map ? `mapped ${map.perm}` : 'not mapped');
+    }
+    this.#last = map;
+    return map;
   }
 
   #region(id: number): MemoryRegion {
@@ -81,4 +95,11 @@ export class Dma {
     }
     return window;
   }
+}
+
+function unreachable(iova: number, length: number, write: boolean, why: string): RingError {
+  return new RingError(
+    `The device reached for ${hex(iova)} (${length} bytes, ${write ? 'write' : 'read'}), which is ${why}.`,
+    { details: { kind: 'not-mapped', iova, length } },
+  );
 }

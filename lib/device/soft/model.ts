@@ -196,7 +196,7 @@ export class SoftModel {
   #closeFile(): Answer {
     this.#reset();
     this.#iotlb.clear();
-    this.#parent.setMaps([]);
+    this.#parent.setMaps(undefined);
     this.#parent.close();
     this.#open = this.#owned = this.#batching = this.#spaceMade = false;
     this.#acknowledged = 0n;
@@ -231,7 +231,7 @@ export class SoftModel {
     this.#status = 0;
     this.#suspended = false;
     this.#parent.reset();
-    if ((this.#acknowledged & VHOST_BACKEND_F_IOTLB_PERSIST) === 0n) this.#parent.setMaps([]);
+    if ((this.#acknowledged & VHOST_BACKEND_F_IOTLB_PERSIST) === 0n) this.#parent.setMaps(undefined);
   }
 
   #running(): boolean {
@@ -278,7 +278,7 @@ export class SoftModel {
         if (!this.#batching) return OK;
         this.#batching = false;
     }
-    if (!this.#batching) this.#parent.setMaps([...this.#iotlb.entries]);
+    if (!this.#batching) this.#parent.setMaps(this.#iotlb.tree);
     return OK;
   }
 }
