@@ -1,5 +1,5 @@
 /** A virtio-blk driver that plays the guest: fills slots with requests, makes them available, takes them back. */
-import type { DirtyBitmap } from '../dirty/bitmap.js';
+import type { DirtyMarks } from '../dirty/dirty-bitmap.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { ringAreas } from '../ring/addresses.js';
 import type { RingAreas } from '../ring/areas.js';
@@ -32,7 +32,7 @@ export class BlkDriver {
   readonly #layout: GuestLayout;
   readonly #driver: SplitDriver;
   /** What the guest's own processor writes, by guest address. */
-  readonly #dirty: DirtyBitmap;
+  readonly #dirty: DirtyMarks;
   readonly #chain = new Chain(3);
   #place: Place;
   /** By head: the slot whose request it carries. */
@@ -41,7 +41,7 @@ export class BlkDriver {
   readonly #turns: Uint32Array;
   readonly #isWrite: Uint8Array;
 
-  constructor(memory: GuestMemory, layout: GuestLayout, dirty: DirtyBitmap) {
+  constructor(memory: GuestMemory, layout: GuestLayout, dirty: DirtyMarks) {
     this.slots = layout.buffers.length;
     this.#layout = layout;
     this.#dirty = dirty;

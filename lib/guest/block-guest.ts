@@ -45,8 +45,13 @@ export class BlockGuest {
   /** Starts making requests in that memory. */
   async start(memory: GuestMemory): Promise<void> {
     const { kickFd, callFd } = this.queue;
-    const { sections } = memory;
-    await this.thread.call('start', { sections, layout: this.#layout, workload: this.#workload, kickFd, callFd });
+    await this.thread.call('start', {
+      memory: memory.shape,
+      layout: this.#layout,
+      workload: this.#workload,
+      kickFd,
+      callFd,
+    });
   }
 
   /** Ends the thread. Only after the device no longer uses the queue. Idempotent. */

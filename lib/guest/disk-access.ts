@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlockDevice } from '../device/block.js';
 import { run } from '../device/device.js';
 import { resetOperations, startOperations } from '../device/sequences.js';
-import { DirtyBitmap } from '../dirty/bitmap.js';
+import { DirtyBitmap } from '../dirty/dirty-bitmap.js';
 import { VdpaError } from '../errors.js';
 import { closeFd, createEventFd, signalEventFd } from '../eventfd.js';
 import { AddressSpace } from '../iova/address-space.js';

@@ -1,12 +1,13 @@
 /** A guest as its owner sees it: a thread that drives a block queue and verifies what comes back. */
-import type { Section } from '../memory/guest-memory.js';
+import type { DirtySnapshot } from '../dirty/dirty-view.js';
+import type { MemoryShape } from '../memory/section.js';
 import { Thread } from '../thread.js';
 import { newWorkloadCounters, type WorkloadCounters, type WorkloadOptions } from './blk-workload.js';
 import type { GuestLayout } from './layout.js';
 
 /** Plain data: it goes to the guest's thread as it is. */
 export interface GuestConfig {
-  readonly sections: readonly Section[];
+  readonly memory: MemoryShape;
   readonly layout: GuestLayout;
   readonly workload: WorkloadOptions;
   /** eventfds: the guest kicks one and is called through the other. */
@@ -49,14 +50,14 @@ export type GuestServices = {
   /** Stops the guest's processor: nothing is submitted, collected or written any more. */
   pause(): GuestStatistics;
   /** Opens windows on a copy of the memory, so that `resume` there takes no time. */
-  prepare(sections: readonly Section[]): void;
+  prepare(shape: MemoryShape): void;
   /** Goes on; in the prepared copy of the memory when `moved`. */
   resume(moved: boolean): void;
   /** Submits nothing new and waits until nothing is in flight, or `timeoutMs` have passed. */
   finish(timeoutMs: number): Promise<GuestStatistics>;
   statistics(): GuestStatistics;
-  /** Words of the bitmap of what the guest's processor wrote since the last time. */
-  takeDirty(): Uint32Array;
+  /** What the guest's processor wrote since the last time; to be read before the next call. */
+  takeDirty(): DirtySnapshot;
 };
 
 export type GuestThread = Thread<GuestServices>;

@@ -1,9 +1,11 @@
 /** The thread of a guest. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DirtyBitmap } from '../dirty/bitmap.js';
+import { DirtyPair } from '../dirty/dirty-pair.js';
+import type { DirtySnapshot } from '../dirty/dirty-view.js';
 import { VdpaError } from '../errors.js';
 import { signalEventFd, watchFd } from '../eventfd.js';
-import { GuestMemory, type Section } from '../memory/guest-memory.js';
+import { GuestMemory } from '../memory/guest-memory.js';
+import type { MemoryShape } from '../memory/section.js';
 import { serve } from '../thread.js';
 import { BlkDriver, type Place } from './blk-driver.js';
 import { BlkWorkload } from './blk-workload.js';
@@ -15,7 +17,7 @@ const POLL_MS = 1;
 
 class Guest {
   readonly #config: GuestConfig;
-  readonly #dirty: DirtyBitmap;
+  readonly #dirty: DirtyPair;
   readonly #driver: BlkDriver;
   readonly #workload: BlkWorkload;
   #memory: GuestMemory;
@@ -29,8 +31,8 @@ class Guest {
 
   constructor(config: GuestConfig) {
     this.#config = config;
-    this.#memory = GuestMemory.open(config.sections);
-    this.#dirty = new DirtyBitmap(this.#memory.end);
+    this.#memory = GuestMemory.open(config.memory);
+    this.#dirty = new DirtyPair(this.#memory.end);
     this.#driver = new BlkDriver(this.#memory, config.layout, this.#dirty);
     this.#workload = new BlkWorkload(this.#driver, config.workload);
     watchFd(config.callFd, () => this.#step());
@@ -75,8 +77,8 @@ class Guest {
     return this.statistics();
   }
 
-  prepare(sections: readonly Section[]): void {
-    const memory = GuestMemory.open(sections);
+  prepare(shape: MemoryShape): void {
+    const memory = GuestMemory.open(shape);
     this.#prepared = { memory, place: this.#driver.openPlace(memory) };
   }
 
@@ -104,8 +106,8 @@ class Guest {
     };
   }
 
-  takeDirty(): Uint32Array {
-    return this.#dirty.take();
+  takeDirty(): DirtySnapshot {
+    return this.#dirty.swap();
   }
 
   #move(): void {
@@ -153,7 +155,7 @@ serve({
   release: () => current().release(),
   surge: count => current().surge(count),
   pause: () => current().pause(),
-  prepare: sections => current().prepare(sections),
+  prepare: shape => current().prepare(shape),
   resume: moved => current().resume(moved),
   finish: timeoutMs => current().finish(timeoutMs),
   statistics: () => current().statistics(),

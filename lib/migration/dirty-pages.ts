@@ -1,5 +1,6 @@
 /** The two producers of dirty pages, the guest's processor and the device, gathered round by round. */
-import { DirtyBitmap } from '../dirty/bitmap.js';
+import { DirtyBitmap } from '../dirty/dirty-bitmap.js';
+import { type DirtySnapshot, DirtyView } from '../dirty/dirty-view.js';
 import type { BlockGuest } from '../guest/block-guest.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { Attachment } from '../svq/attachment.js';
@@ -12,15 +13,13 @@ export interface DirtyTotals {
 }
 
 export class DirtyPages implements DirtyTotals {
-  readonly #bytes: number;
   readonly #pending: DirtyBitmap;
   total = 0;
   guest = 0;
   device = 0;
 
   constructor(memory: GuestMemory) {
-    this.#bytes = memory.end;
-    this.#pending = new DirtyBitmap(this.#bytes);
+    this.#pending = new DirtyBitmap(memory.end);
   }
 
   /** Takes what both have written since the last time. */
@@ -29,12 +28,12 @@ export class DirtyPages implements DirtyTotals {
     this.addGuest(await guest.thread.call('takeDirty'));
   }
 
-  addGuest(words: Uint32Array): void {
-    this.guest += this.#merge(words);
+  addGuest(snapshot: DirtySnapshot): void {
+    this.guest += this.#merge(snapshot);
   }
 
-  addDevice(queues: readonly Uint32Array[]): void {
-    for (const words of queues) this.device += this.#merge(words);
+  addDevice(queues: readonly DirtySnapshot[]): void {
+    for (const snapshot of queues) this.device += this.#merge(snapshot);
   }
 
   /** Pages waiting to be copied. */
@@ -56,9 +55,9 @@ export class DirtyPages implements DirtyTotals {
     this.total = this.guest = this.device = 0;
   }
 
-  #merge(words: Uint32Array): number {
-    const bitmap = DirtyBitmap.fromWords(words, this.#bytes);
-    this.#pending.or(bitmap);
-    return bitmap.count();
+  #merge(snapshot: DirtySnapshot): number {
+    const view = DirtyView.of(snapshot);
+    this.#pending.or(view);
+    return view.count();
   }
 }

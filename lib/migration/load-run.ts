@@ -5,18 +5,21 @@ import { BlockGuest } from '../guest/block-guest.js';
 import type { GuestStatistics } from '../guest/guest.js';
 import type { WorkArea } from '../guest/write-permission.js';
 import { GuestMemory } from '../memory/guest-memory.js';
+import type { Topology } from '../memory/topology.js';
 import { Attachment } from '../svq/attachment.js';
 import type { QueueCounters } from '../svq/counters.js';
 
 export interface LoadOptions {
   readonly block: BlockDevice;
-  /** Guest memory in bytes. */
-  readonly memory: number;
+  /** Bytes of guest memory, or a whole machine's. */
+  readonly memory: number | Topology;
   readonly area: WorkArea;
   /** Requests in flight. */
   readonly depth: number;
   readonly seed: number;
   readonly shadow: boolean;
+  /** Gets a sentence when guest memory is not given to a device. Default: a warning of the process. */
+  readonly onWarning?: ((text: string) => void) | undefined;
 }
 
 export interface LoadResult {
@@ -45,7 +48,7 @@ export class LoadRun {
 
   /** Maps, starts the device, starts the load. */
   async start(): Promise<void> {
-    const { block, shadow } = this.#options;
+    const { block, shadow, onWarning } = this.#options;
     const { device, features, backendFeatures, limits } = block;
     const queues = [this.#guest.queue];
     const memory = this.#memory;
@@ -57,6 +60,8 @@ export class LoadRun {
       memory,
       queues,
       placement: 'identity',
+      startShadowed: shadow,
+      ...(onWarning && { onWarning }),
     });
     await this.#guest.start(memory);
     if (shadow) await this.#attachment.startShadow();

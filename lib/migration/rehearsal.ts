@@ -15,6 +15,7 @@ import type { WorkArea } from '../guest/write-permission.js';
 import type { Placement } from '../iova/placement.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import { PAGE_SIZE } from '../memory/region.js';
+import type { Topology } from '../memory/topology.js';
 import { allOf, compareMemory, copyMemory } from '../memory/transfer.js';
 import { Attachment, type StoppedQueues } from '../svq/attachment.js';
 import { guestRingIndices } from '../svq/guest-ring.js';
@@ -26,8 +27,8 @@ import { newFacts, summarise } from './summary.js';
 export interface RehearsalOptions {
   readonly from: BlockDevice;
   readonly to: BlockDevice;
-  /** Guest memory in bytes. */
-  readonly memory: number;
+  /** Bytes of guest memory, or a whole machine's. */
+  readonly memory: number | Topology;
   readonly placement: Placement;
   readonly area: WorkArea;
   /** Requests in flight. */
@@ -38,6 +39,8 @@ export interface RehearsalOptions {
   /** Pre-copy ends when what is left would take no longer than this, in milliseconds. */
   readonly maxDowntimeMs: number;
   readonly onPhase?: (name: string) => void;
+  /** Gets a sentence when guest memory is not given to a device. Default: a warning of the process. */
+  readonly onWarning?: ((text: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -129,12 +132,20 @@ export class Rehearsal {
   }
 
   async #attach(): Promise<void> {
-    const { from, to, placement } = this.#options;
-    const common = { queues: [this.#guest.queue], features: from.features, placement };
-    const attach = ({ device, backendFeatures, limits }: BlockDevice, memory: GuestMemory) =>
-      Attachment.attach({ ...common, device: this.#phases.count(device), backendFeatures, limits, memory });
-    this.#source = await attach(from, this.#memory);
-    this.#destination = await attach(to, this.#copy);
+    const { from, to, placement, onWarning } = this.#options;
+    const common = { queues: [this.#guest.queue], features: from.features, placement, ...(onWarning && { onWarning }) };
+    const attach = ({ device, backendFeatures, limits }: BlockDevice, memory: GuestMemory, startShadowed: boolean) =>
+      Attachment.attach({
+        ...common,
+        device: this.#phases.count(device),
+        backendFeatures,
+        limits,
+        memory,
+        startShadowed,
+      });
+    this.#source = await attach(from, this.#memory, false);
+    this.#destination = await attach(to, this.#copy, true);
+    this.#facts.skipped = this.#source.skipped;
     await this.#guest.start(this.#memory);
     await this.#source.startPassthrough();
   }
@@ -148,7 +159,7 @@ export class Rehearsal {
 
   /** A full copy, then what got dirty, until the rest fits the downtime allowed. */
   async #precopy(): Promise<void> {
-    await this.#guest.thread.call('prepare', this.#copy.sections);
+    await this.#guest.thread.call('prepare', this.#copy.shape);
     await this.#dirty.collect(this.#guest, this.#source!);
     this.#dirty.forget();
     let bytesPerMs = await this.#copyRuns(allOf(this.#memory));

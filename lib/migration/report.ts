@@ -1,4 +1,5 @@
 /** What a rehearsal answers: the document `svq.migrate/1`. Additions keep the number, renames raise it. */
+import type { Placement } from '../iova/placement.js';
 import type { QueueCounters } from '../svq/counters.js';
 
 export interface PhaseReport {
@@ -59,7 +60,7 @@ export interface MigrationReport {
   readonly warnings: readonly string[];
   readonly from: string;
   readonly to: string;
-  readonly placement: 'identity' | 'relocated';
+  readonly placement: Placement;
   /** Whether the devices kept their maps through resets (IOTLB_PERSIST). */
   readonly maps_kept: boolean;
   /** From the suspend on the source to the moment the destination may serve; the comparison of memory is taken out.

@@ -4,6 +4,9 @@ import { hex } from '../errors.js';
 import { type GuestStatistics, NO_STATISTICS } from '../guest/guest.js';
 import type { WorkArea } from '../guest/write-permission.js';
 import type { Placement } from '../iova/placement.js';
+import type { SkippedRange } from '../iova/section-ranges.js';
+import { describeSection } from '../memory/section.js';
+import { memoryBytes, type Topology } from '../memory/topology.js';
 import type { CompareTotals } from '../memory/transfer.js';
 import type { QueueCounters } from '../svq/counters.js';
 import { VHOST_BACKEND_F_IOTLB_PERSIST } from '../uapi/backend-features.js';
@@ -36,18 +39,19 @@ export interface Facts {
   blackout?: Blackout;
   comparison: CompareTotals;
   readonly shadow: QueueCounters[];
+  /** Guest memory that the devices were not given. */
+  skipped: readonly SkippedRange[];
 }
 
 export function newFacts(): Facts {
   const comparison = { pagesCompared: 0, holePages: 0, mismatches: 0, first: [] };
-  return { copiedBytes: 0, rounds: 0, inFlightAtSwitch: 0, comparison, shadow: [] };
+  return { copiedBytes: 0, rounds: 0, inFlightAtSwitch: 0, comparison, shadow: [], skipped: [] };
 }
 
 export interface Setting {
   readonly from: BlockDevice;
   readonly to: BlockDevice;
-  /** Bytes of guest memory. */
-  readonly memory: number;
+  readonly memory: number | Topology;
   readonly placement: Placement;
   readonly area: WorkArea;
 }
@@ -67,7 +71,7 @@ export function summarise(
     schema: 'svq.migrate/1',
     verdict: reasons.length === 0 ? 'pass' : 'fail',
     reasons,
-    warnings: area.writes > 0 ? [] : [READ_ONLY],
+    warnings: [...(area.writes > 0 ? [] : [READ_ONLY]), ...facts.skipped.map(leftOut)],
     from: from.device.path,
     to: to.device.path,
     placement,
@@ -75,7 +79,7 @@ export function summarise(
     ...outages(facts.blackout, phases.duration('compare'), guest),
     phases: phases.reports,
     memory: {
-      bytes: memory,
+      bytes: memoryBytes(memory),
       copied_bytes: facts.copiedBytes,
       rounds: facts.rounds,
       dirty_pages: dirty.total,
@@ -91,6 +95,10 @@ export function summarise(
     },
     shadow: facts.shadow,
   };
+}
+
+function leftOut(range: SkippedRange): string {
+  return `${describeSection(range)} was not given to the devices: ${range.why}.`;
 }
 
 /** Both times, without the comparison, which a real migration does not make. */

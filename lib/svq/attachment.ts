@@ -10,12 +10,16 @@ import { type Device, numberAt, run } from '../device/device.js';
 import type { GuestQueue } from '../device/guest-queue.js';
 import { quiesceOperations, resetOperations, startOperations } from '../device/sequences.js';
 import { observe } from '../device/trace.js';
-import { ClosedError, hex, UnsupportedError, VdpaError } from '../errors.js';
+import type { DirtySnapshot } from '../dirty/dirty-view.js';
+import { AddressError, ClosedError, hex, UnsupportedError, VdpaError } from '../errors.js';
 import { signalEventFd } from '../eventfd.js';
-import { AddressSpace } from '../iova/address-space.js';
+import type { AddressSpace } from '../iova/address-space.js';
 import type { IovaLimits } from '../iova/limits.js';
-import { guestTranslation, type Placement, shadowRingsIova, wantedMaps } from '../iova/placement.js';
-import type { GuestMemory } from '../memory/guest-memory.js';
+import type { Placement } from '../iova/placement.js';
+import type { SkippedRange } from '../iova/section-ranges.js';
+import type { GuestMemory, MemoryChange } from '../memory/guest-memory.js';
+import { describeSection } from '../memory/section.js';
+import type { QueueAddresses } from '../ring/addresses.js';
 import {
   VHOST_BACKEND_F_IOTLB_BATCH,
   VHOST_BACKEND_F_IOTLB_PERSIST,
@@ -23,6 +27,7 @@ import {
   VHOST_BACKEND_F_SUSPEND,
 } from '../uapi/backend-features.js';
 import type { Operation, OperationResult } from '../uapi/operation.js';
+import { AttachedMemory, type TranslationChange } from './attached-memory.js';
 import type { QueueCounters } from './counters.js';
 import { guestRingIndices } from './guest-ring.js';
 import { type QueueState, type ShadowEnd, type ShadowThread, startShadowThread } from './shadow.js';
@@ -41,6 +46,10 @@ export interface AttachmentOptions {
   readonly backendFeatures: bigint;
   readonly limits: IovaLimits;
   readonly placement: Placement;
+  /** The first start will be shadowed: memory is mapped for that. Default: for passthrough. */
+  readonly startShadowed?: boolean;
+  /** Gets a sentence, seldom, when guest memory is not given to the device. Default: a warning of the process. */
+  readonly onWarning?: (text: string) => void;
 }
 
 export type AttachmentMode = 'attached' | 'passthrough' | 'shadowed' | 'stopped' | 'closed';
@@ -54,7 +63,9 @@ export interface StoppedQueues {
 export class Attachment {
   readonly device: Device;
   readonly #options: AttachmentOptions;
-  readonly #space: AddressSpace;
+  readonly #memory: AttachedMemory;
+  /** Ends our part in the memory's changes. */
+  readonly #unlisten: () => void;
   /** The device, watched for what becomes of the maps. */
   readonly #observed: Device;
   readonly #rings: ShadowRings;
@@ -66,14 +77,33 @@ export class Attachment {
   #closing: Promise<void> | undefined;
   /** Where the queues stand while nobody serves them. */
   #states: readonly QueueState[] | undefined;
+  /** The last step: a change of memory must not come in the middle of a switch, nor the reverse. */
+  #step: Promise<unknown> = Promise.resolve();
 
   private constructor(options: AttachmentOptions) {
     this.device = options.device;
     this.#options = options;
-    this.#space = new AddressSpace(0, options.limits);
-    this.#observed = observe(options.device, (operations, results) => this.#space.apply(operations, results));
-    this.#rings = new ShadowRings(options.queues, shadowRingsIova(options.memory, options.placement));
-    this.#shadows = options.queues.map(() => startShadowThread());
+    const { device, memory, queues, placement, limits, backendFeatures } = options;
+    const { onWarning = text => process.emitWarning(text, { code: 'VDPA_MEMORY_LEFT_OUT' }) } = options;
+    const batched = (backendFeatures & VHOST_BACKEND_F_IOTLB_BATCH) !== 0n;
+    this.#rings = new ShadowRings(queues, limits.granule);
+    try {
+      this.#memory = new AttachedMemory({
+        device,
+        memory,
+        rings: this.#rings.region,
+        placement,
+        limits,
+        batched,
+        onWarning,
+      });
+    } catch (error) {
+      this.#rings.close();
+      throw error;
+    }
+    this.#observed = observe(device, (operations, results) => this.space.apply(operations, results));
+    this.#shadows = queues.map(() => startShadowThread());
+    this.#unlisten = memory.listen(change => this.#exclusive(() => this.#follow(change)));
   }
 
   /**
@@ -83,9 +113,8 @@ export class Attachment {
   static async attach(options: AttachmentOptions): Promise<Attachment> {
     const attachment = new Attachment(options);
     try {
-      const operations = attachment.#mapOperations(false, false);
-      await run(options.device, [{ op: 'setBackendFeatures', features: options.backendFeatures }]);
-      await attachment.#submit(operations);
+      await attachment.#submit([{ op: 'setBackendFeatures', features: options.backendFeatures }]);
+      await attachment.#memory.map(options.startShadowed ?? false);
       return attachment;
     } catch (error) {
       await attachment.#release();
@@ -99,7 +128,12 @@ export class Attachment {
 
   /** Maps the device holds. */
   get space(): AddressSpace {
-    return this.#space;
+    return this.#memory.space;
+  }
+
+  /** Guest memory that the device was not given, and why. */
+  get skipped(): readonly SkippedRange[] {
+    return this.#memory.skipped;
   }
 
   /** Whether the device can be stopped without losing requests. */
@@ -108,16 +142,22 @@ export class Attachment {
   }
 
   /** The first start: the device works on the guest's rings. */
-  async startPassthrough(): Promise<void> {
-    this.#require('attached');
-    await this.#startPassthrough(this.#options.queues.map(() => 0));
+  startPassthrough(): Promise<void> {
+    return this.#exclusive(async () => {
+      this.#require('attached');
+      await this.#startPassthrough(this.#options.queues.map(() => 0));
+    });
   }
 
   /**
    * Starts shadowed, going on from these states: requests in flight are sent again, in order.
    * @returns the results of the start, for their times.
    */
-  async startShadow(states?: readonly QueueState[]): Promise<OperationResult[]> {
+  startShadow(states?: readonly QueueState[]): Promise<OperationResult[]> {
+    return this.#exclusive(() => this.#startShadow(states));
+  }
+
+  async #startShadow(states?: readonly QueueState[]): Promise<OperationResult[]> {
     this.#require('attached', 'stopped');
     const { queues } = this.#options;
     const fresh: QueueState = { availIndex: 0, usedIndex: 0, inFlight: [] };
@@ -144,7 +184,11 @@ export class Attachment {
    * @throws VdpaError ERR_VDPA_TAKEOVER when the device stopped with requests half done; it then serves on in passthrough, where
    *   it can resume as if nothing had happened, else from what it completed.
    */
-  async enterShadow(): Promise<number> {
+  enterShadow(): Promise<number> {
+    return this.#exclusive(() => this.#enterShadow());
+  }
+
+  async #enterShadow(): Promise<number> {
     this.#require('passthrough');
     this.#requireSuspend();
     const bases = await this.#quiesce();
@@ -154,7 +198,7 @@ export class Attachment {
       await this.#goOn(rings.map(ring => ring.usedIndex));
       throw takeoverError(blocked, bases[blocked]!, rings[blocked]!.usedIndex);
     }
-    await this.startShadow(rings.map(({ usedIndex }) => ({ availIndex: usedIndex, usedIndex, inFlight: [] })));
+    await this.#startShadow(rings.map(({ usedIndex }) => ({ availIndex: usedIndex, usedIndex, inFlight: [] })));
     return rings.reduce((sum, ring) => sum + ring.waiting, 0);
   }
 
@@ -162,7 +206,11 @@ export class Attachment {
    * From shadow back to passthrough: waits until nothing is in flight, then hands the guest's rings to the device.
    * @throws VdpaError ERR_VDPA_TIMEOUT when requests do not come back; the shadow then goes on.
    */
-  async leaveShadow(): Promise<ShadowEnd[]> {
+  leaveShadow(): Promise<ShadowEnd[]> {
+    return this.#exclusive(() => this.#leaveShadow());
+  }
+
+  async #leaveShadow(): Promise<ShadowEnd[]> {
     this.#require('shadowed');
     this.#requireSuspend();
     const drained = await this.#ask(shadow => shadow.call('drain', DRAIN_MS));
@@ -172,13 +220,17 @@ export class Attachment {
         `Requests in flight on ${this.device.path} did not come back within ${DRAIN_MS} ms.`,
       );
     }
-    const { ends } = await this.stopShadow();
+    const { ends } = await this.#stopShadow();
     await this.#startPassthrough(ends.map(end => end.state.usedIndex));
     return [...ends];
   }
 
   /** Suspends the device and stops the shadow: the exact state of each queue. The device stays suspended until the next step. */
-  async stopShadow(): Promise<StoppedQueues> {
+  stopShadow(): Promise<StoppedQueues> {
+    return this.#exclusive(() => this.#stopShadow());
+  }
+
+  async #stopShadow(): Promise<StoppedQueues> {
     this.#require('shadowed');
     const { queues } = this.#options;
     this.#mode = 'stopped';
@@ -190,7 +242,11 @@ export class Attachment {
    * Serves again after a failure of any step, from exactly where the queues stand: shadowed when a shadow has been at work,
    * in passthrough otherwise. Requests in flight are carried out again.
    */
-  async recover(): Promise<void> {
+  recover(): Promise<void> {
+    return this.#exclusive(() => this.#recover());
+  }
+
+  async #recover(): Promise<void> {
     this.#require('attached', 'passthrough', 'shadowed', 'stopped');
     // It serves: a refused takeover let it go on.
     if (this.#mode === 'passthrough') return;
@@ -199,7 +255,7 @@ export class Attachment {
     await this.#submit(resetOperations());
     if (await this.#threadsRun()) await this.#stopThreads();
     this.#mode = 'stopped';
-    if (this.#states) await this.startShadow(this.#states);
+    if (this.#states) await this.#startShadow(this.#states);
     else await this.#startPassthrough(queues.map(queue => guestRingIndices(memory, queue).usedIndex));
   }
 
@@ -217,8 +273,8 @@ export class Attachment {
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Words of each queue's device-dirty bitmap since the last time. */
-  takeDirty(): Promise<Uint32Array[]> {
+  /** What the device wrote since the last time, by queue; to be read before the next call. */
+  takeDirty(): Promise<DirtySnapshot[]> {
     return this.#ask(shadow => shadow.call('takeDirty'));
   }
 
@@ -240,8 +296,9 @@ export class Attachment {
 
   async #close(): Promise<void> {
     this.#mode = 'closed';
+    this.#unlisten();
     try {
-      await this.#observed.submit([...resetOperations(), ...this.#space.plan([])]);
+      await this.#observed.submit([...resetOperations(), ...this.space.plan([])]);
     } finally {
       await this.device.close();
       await this.#release();
@@ -310,28 +367,50 @@ export class Attachment {
     this.#started = true;
     const lost = again && (backendFeatures & VHOST_BACKEND_F_IOTLB_PERSIST) === 0n;
     const programs = queues.map((queue, i) =>
-      shadowed ? this.#rings.program(i, bases[i]!) : { ...queue, base: bases[i]! },
+      shadowed ? this.#rings.program(i, bases[i]!, this.#memory.ringsIova) : { ...queue, base: bases[i]! },
     );
     return [
       ...(again ? resetOperations() : []),
-      ...this.#mapOperations(shadowed, lost),
+      ...this.#memory.operations(shadowed, lost),
       ...startOperations(features, programs),
     ];
   }
 
-  #mapOperations(shadowed: boolean, remap: boolean): Operation[] {
-    const { memory, placement, backendFeatures } = this.#options;
-    const batched = (backendFeatures & VHOST_BACKEND_F_IOTLB_BATCH) !== 0n;
-    return this.#space.plan(wantedMaps(memory, this.#rings.region, placement, shadowed), { remap, batched });
+  /** A change of memory under the running queues. */
+  async #follow({ sections, removed }: MemoryChange): Promise<void> {
+    this.#require('attached', 'passthrough', 'shadowed');
+    for (const section of removed) {
+      const queue = this.#options.queues.find(({ addresses }) => isWithin(section, addresses));
+      if (!queue) continue;
+      throw new AddressError(
+        `${describeSection(section)} cannot be removed: queue ${queue.index} of ${this.device.path} is in it.`,
+        { details: { gpa: section.gpa, queue: queue.index } },
+      );
+    }
+    const shadowed = this.#mode === 'attached' ? (this.#options.startShadowed ?? false) : this.#mode === 'shadowed';
+    let change: TranslationChange | undefined;
+    await this.#ask(shadow => shadow.call('pause'));
+    try {
+      change = await this.#memory.follow(sections, shadowed);
+    } finally {
+      await this.#ask(shadow => shadow.call('retranslate', change));
+    }
+  }
+
+  /** One step after another. */
+  #exclusive<T>(step: () => Promise<T>): Promise<T> {
+    const result = this.#step.then(step);
+    this.#step = result.catch(() => {});
+    return result;
   }
 
   #shadowConfig(i: number, state: QueueState) {
-    const { memory, queues, placement } = this.#options;
+    const { memory, queues } = this.#options;
     return {
-      sections: memory.sections,
+      memory: memory.shape,
       guestQueue: queues[i]!,
       state,
-      translation: guestTranslation(memory, placement),
+      translation: this.#memory.translation(),
       ...this.#rings.config(i),
     };
   }
@@ -354,6 +433,11 @@ export class Attachment {
       `${this.device.path} cannot be suspended (no VHOST_BACKEND_F_SUSPEND), so it cannot change between passthrough and shadow without losing requests. Shadow it from the start instead.`,
     );
   }
+}
+
+/** Whether a part of a queue is in a section. */
+function isWithin({ gpa, size }: { gpa: number; size: number }, { desc, driver, device }: QueueAddresses): boolean {
+  return [desc, driver, device].some(area => area >= gpa && area < gpa + size);
 }
 
 function takeoverError(queue: number, base: number, used: number): VdpaError {

@@ -6,9 +6,9 @@
  *
  * Steps without threads or file descriptors: `kick` and `call` are the owner's.
  */
-import type { DirtyBitmap } from '../dirty/bitmap.js';
+import type { DirtyMarks } from '../dirty/dirty-bitmap.js';
 import { hex, RingError } from '../errors.js';
-import type { Translation } from '../iova/translation.js';
+import type { Translation, TranslationEntry } from '../iova/translation.js';
 import { Chain } from '../ring/chain.js';
 import type { SplitDevice } from '../ring/split-device.js';
 import type { SplitDriver } from '../ring/split-driver.js';
@@ -28,7 +28,7 @@ export interface ForwarderParts {
   /** Guest addresses to IOVA. */
   readonly translation: Translation;
   /** Where the device's writes are recorded, by guest address. */
-  readonly dirty: DirtyBitmap;
+  readonly dirty: DirtyMarks;
   readonly usedRing: UsedRing;
   /** Tells the device, the guest, that there is something new. */
   readonly kick: () => void;
@@ -50,6 +50,7 @@ export class Forwarder {
   #parked = false;
   #accepting = true;
   #kicking = true;
+  #paused = false;
   #guestFault: RingError | undefined;
   #deviceFault: RingError | undefined;
 
@@ -94,7 +95,7 @@ export class Forwarder {
    * @returns how many it moved.
    */
   forward(budget: number): number {
-    if (this.fault) return 0;
+    if (this.fault || this.#paused) return 0;
     let moved = 0;
     try {
       while (moved < budget && this.#next()) moved++;
@@ -103,6 +104,28 @@ export class Forwarder {
     }
     if (moved > 0) this.#publishToDevice(moved);
     return moved;
+  }
+
+  /** While true no request is given to the device, because memory is about to change; completions go on. */
+  pause(paused: boolean): void {
+    this.#paused = paused;
+  }
+
+  /**
+   * Guest memory has changed: requests given to the device from now on are translated so, one that waits for room too. Those in
+   * flight keep their addresses: a guest gives up memory only when no request uses it.
+   * @param removed First guest addresses of the ranges that went.
+   */
+  retranslate(removed: readonly number[], added: readonly TranslationEntry[]): void {
+    const { translation } = this.#parts;
+    for (const from of removed) translation.remove(from);
+    for (const entry of added) translation.add(entry);
+    if (!this.#parked) return;
+    try {
+      this.#translate();
+    } catch (error) {
+      this.#guestFault = this.#count(error);
+    }
   }
 
   /** Takes over requests that were in flight when another device stopped: `forward` moves them first, in their order. */

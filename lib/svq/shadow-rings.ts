@@ -17,12 +17,10 @@ interface ShadowRing {
 
 export class ShadowRings {
   readonly region: MemoryRegion;
-  readonly #iova: number;
   readonly #rings: ShadowRing[] = [];
 
-  /** Shadow rings as large as the guest's, one after another; the device finds them at `iova`. */
-  constructor(queues: readonly GuestQueue[], iova: number) {
-    this.#iova = iova;
+  /** Shadow rings as large as the guest's, one after another, in whole granules, so that they can be mapped. */
+  constructor(queues: readonly GuestQueue[], granule: number) {
     let bytes = 0;
     for (const { index, addresses } of queues) {
       const { size } = addresses;
@@ -40,20 +38,19 @@ export class ShadowRings {
       });
       bytes += layout.bytes;
     }
-    this.region = MemoryRegion.create('shadow-rings', bytes);
+    this.region = MemoryRegion.create('shadow-rings', Math.ceil(bytes / granule) * granule);
   }
 
-  /** What the device is programmed with for queue `i`. */
-  program(i: number, base: number): QueueProgram {
+  /** What the device is programmed with for queue `i`, when it finds the rings at `iova`. */
+  program(i: number, base: number, iova: number): QueueProgram {
     const { index, addresses, kickFd, callFd } = this.#rings[i]!;
     const { size, desc, driver, device } = addresses;
-    const at = this.#iova;
     return {
       index,
       base,
       kickFd,
       callFd,
-      addresses: { size, desc: at + desc, driver: at + driver, device: at + device },
+      addresses: { size, desc: iova + desc, driver: iova + driver, device: iova + device },
     };
   }
 

@@ -1,9 +1,11 @@
 /** A shadowed queue as its owner sees it: a thread that forwards. */
 import type { GuestQueue } from '../device/guest-queue.js';
+import type { DirtySnapshot } from '../dirty/dirty-view.js';
 import type { TranslationEntry } from '../iova/translation.js';
-import type { Section } from '../memory/guest-memory.js';
+import type { MemoryShape } from '../memory/section.js';
 import type { QueueAddresses } from '../ring/addresses.js';
 import { Thread } from '../thread.js';
+import type { TranslationChange } from './attached-memory.js';
 import type { QueueCounters } from './counters.js';
 
 /** Where a guest queue stands: everything another device needs to go on with it. */
@@ -17,7 +19,7 @@ export interface QueueState {
 
 /** Plain data: it goes to the shadow's thread as it is. */
 export interface ShadowConfig {
-  readonly sections: readonly Section[];
+  readonly memory: MemoryShape;
   readonly guestQueue: GuestQueue;
   readonly state: QueueState;
   readonly translation: readonly TranslationEntry[];
@@ -31,8 +33,8 @@ export interface ShadowConfig {
 /** What a shadow leaves behind. */
 export interface ShadowEnd {
   readonly state: QueueState;
-  /** Words of the device's dirty bitmap since it was last taken. */
-  readonly dirty: Uint32Array;
+  /** What the device wrote since it was last asked for. */
+  readonly dirty: DirtySnapshot;
   readonly counters: QueueCounters;
   readonly fault: string | undefined;
 }
@@ -48,7 +50,12 @@ export type ShadowServices = {
    * what is in flight then stays in flight, or after `timeoutMs`.
    */
   hold(timeoutMs: number): Promise<void>;
-  takeDirty(): Uint32Array;
+  /** What the device wrote since the last time; to be read before the next call. */
+  takeDirty(): DirtySnapshot;
+  /** Gives the device no new request until `retranslate`. */
+  pause(): void;
+  /** Goes on; guest memory has changed, or not after all. */
+  retranslate(change: TranslationChange | undefined): void;
   counters(): QueueCounters;
   fault(): string | undefined;
   inFlight(): number;

@@ -1,6 +1,7 @@
 /** The thread of one shadowed queue. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DirtyBitmap } from '../dirty/bitmap.js';
+import { DirtyPair } from '../dirty/dirty-pair.js';
+import type { DirtySnapshot } from '../dirty/dirty-view.js';
 import { VdpaError } from '../errors.js';
 import { signalEventFd } from '../eventfd.js';
 import { Translation } from '../iova/translation.js';
@@ -11,6 +12,7 @@ import { SplitDevice } from '../ring/split-device.js';
 import { SplitDriver } from '../ring/split-driver.js';
 import { serve } from '../thread.js';
 import { splitUsedSize } from '../uapi/virtio-ring.js';
+import type { TranslationChange } from './attached-memory.js';
 import type { QueueCounters } from './counters.js';
 import { Forwarder } from './forwarder.js';
 import { Loop } from './loop.js';
@@ -23,7 +25,7 @@ interface Running {
   readonly loop: Loop;
   readonly memory: GuestMemory;
   readonly shadowRings: MemoryRegion;
-  readonly dirty: DirtyBitmap;
+  readonly dirty: DirtyPair;
 }
 
 let running: Running | undefined;
@@ -37,12 +39,12 @@ function start(config: ShadowConfig): void {
   // After a failed start on the device the owner starts again.
   if (running) stop();
   const { guestQueue, state, rings } = config;
-  const memory = GuestMemory.open(config.sections);
+  const memory = GuestMemory.open(config.memory);
   const guestAreas = ringAreas(guestQueue.addresses, (gpa, length) => memory.view(gpa, length));
   const shadowRings = MemoryRegion.open(rings.region);
   const shadowAreas = ringAreas(rings.addresses, (offset, length) => shadowRings.view(offset, length));
   const { size, device } = guestQueue.addresses;
-  const dirty = new DirtyBitmap(memory.end);
+  const dirty = new DirtyPair(memory.end);
   const forwarder = new Forwarder({
     guest: new SplitDevice(guestAreas, size, state.availIndex, state.usedIndex),
     shadow: new SplitDriver(shadowAreas, rings.addresses.size, 0),
@@ -66,7 +68,7 @@ function stop(): ShadowEnd {
   running = undefined;
   const end = {
     state: { availIndex, usedIndex, inFlight },
-    dirty: dirty.take(),
+    dirty: dirty.swap(),
     counters: forwarder.counters,
     fault: forwarder.fault?.message,
   };
@@ -82,6 +84,14 @@ async function drain(timeoutMs: number): Promise<boolean> {
   const drained = await passUntil(() => forwarder.inFlight === 0, timeoutMs);
   forwarder.accept(!drained);
   return drained;
+}
+
+function retranslate(change: TranslationChange | undefined): void {
+  const { forwarder, loop } = current();
+  if (change) forwarder.retranslate(change.removed, change.added);
+  forwarder.pause(false);
+  // What came meanwhile came with kicks that found it paused.
+  loop.pass();
 }
 
 async function hold(timeoutMs: number): Promise<void> {
@@ -105,8 +115,10 @@ serve({
   isRunning: (): boolean => running !== undefined,
   drain,
   hold,
+  pause: () => current().forwarder.pause(true),
+  retranslate,
   /** Hands over the device's dirty pages since the last time. */
-  takeDirty: (): Uint32Array => current().dirty.take(),
+  takeDirty: (): DirtySnapshot => current().dirty.swap(),
   counters: (): QueueCounters => current().forwarder.counters,
   fault: (): string | undefined => current().forwarder.fault?.message,
   inFlight: (): number => current().forwarder.inFlight,

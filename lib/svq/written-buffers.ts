@@ -2,7 +2,7 @@
  * The writable buffers of each request in flight, by guest address: what the device may write, kept privately because the
  * guest can change its descriptors at any time.
  */
-import type { DirtyBitmap } from '../dirty/bitmap.js';
+import type { DirtyMarks } from '../dirty/dirty-bitmap.js';
 import type { Chain } from '../ring/chain.js';
 import { Slots } from '../ring/slots.js';
 
@@ -63,7 +63,7 @@ export class WrittenBuffers {
    * The request is done, or stays undone: marks its buffers and forgets them. All of them, whatever length the device tells:
    * vdpa_sim_blk tells 1 for a failed read and writes the status behind the data.
    */
-  mark(head: number, dirty: DirtyBitmap): void {
+  mark(head: number, dirty: DirtyMarks): void {
     const count = this.#count[head]!;
     if (count === 0) return;
     for (let i = 0, record = this.#first[head]!; i < count; i++, record = this.#slots.next[record]!) {

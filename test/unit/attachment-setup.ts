@@ -5,10 +5,12 @@ import {
   BlockGuest,
   type Device,
   GuestMemory,
+  type IovaLimits,
   type Operation,
   observe,
   openBlockDevice,
   type Placement,
+  type Topology,
 } from 'vhost-vdpa';
 import { expect } from 'vitest';
 
@@ -18,8 +20,11 @@ export const CLEAN = { corrupt: 0, errors: 0, duplicated: 0, in_flight: 0, fault
 export interface SetupOptions {
   readonly placement?: Placement;
   readonly wrap?: (device: Device) => Device;
-  /** Bytes of guest memory. */
-  readonly memory?: number;
+  /** Bytes of guest memory, or a machine's. */
+  readonly memory?: number | Topology;
+  /** What is known of the device's limits instead. */
+  readonly limits?: Partial<IovaLimits>;
+  readonly onWarning?: (text: string) => void;
 }
 
 const MEMORY = 2 ** 26;
@@ -35,7 +40,7 @@ export class Setup {
 
   static async make(
     reference: string,
-    { placement = 'identity', wrap = d => d, memory = MEMORY }: SetupOptions = {},
+    { placement = 'identity', wrap = d => d, memory = MEMORY, limits: known = {}, onWarning }: SetupOptions = {},
   ): Promise<Setup> {
     const setup = new Setup();
     const record = (device: Device) => observe(wrap(device), operations => setup.operations.push(...operations));
@@ -54,7 +59,8 @@ export class Setup {
       device,
       features,
       backendFeatures,
-      limits,
+      limits: { ...limits, ...known },
+      ...(onWarning && { onWarning }),
       queues,
       placement,
       memory: setup.memory,

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BlkBackend } from '../../lib/device/soft/blk.js';
 import { Dma } from '../../lib/device/soft/dma.js';
-import { DirtyBitmap } from '../../lib/dirty/bitmap.js';
+import { DirtyBitmap } from '../../lib/dirty/dirty-bitmap.js';
 import { BlkDriver } from '../../lib/guest/blk-driver.js';
 import { BlkWorkload } from '../../lib/guest/blk-workload.js';
 import { BLOCK_SIZE, layoutGuest, PAGES_PER_KIND } from '../../lib/guest/layout.js';

@@ -1,5 +1,5 @@
 /** A guest, a forwarder and a device on plain memory, stepped by hand. */
-import { DirtyBitmap } from '../../lib/dirty/bitmap.js';
+import { DirtyBitmap } from '../../lib/dirty/dirty-bitmap.js';
 import { Translation, type TranslationEntry } from '../../lib/iova/translation.js';
 import { Chain } from '../../lib/ring/chain.js';
 import { SplitDevice } from '../../lib/ring/split-device.js';

@@ -7,13 +7,14 @@ import { describe, expect, it } from 'vitest';
 
 /** Folders of lib/ and files at its root, from top to bottom. What stands in one row does not know its neighbours. */
 const ORDER: readonly (readonly string[])[] = [
-  ['index', 'cli', 'bench'],
+  ['index', 'cli'],
+  ['bench'],
   ['migration'],
   ['guest', 'svq'],
   ['device'],
   ['iova'],
   ['memory', 'ring', 'dirty'],
-  ['eventfd', 'thread'],
+  ['eventfd', 'thread', 'warnings'],
   ['native'],
   ['uapi', 'units'],
   ['errors'],
@@ -89,10 +90,12 @@ describe('the import rule', () => {
     ['a sibling', 'guest/worker.ts', '../svq/loop.js'],
     ['the other sibling', 'svq/worker.ts', '../guest/worker.js'],
     ['a neighbour of the command', 'cli/main.ts', '../index.js'],
+    ['the command from the benchmarks', 'bench/measure.ts', '../cli/output.js'],
+    ['the benchmarks from the rehearsal', 'migration/rehearsal.ts', '../bench/measure.js'],
     ['memory from the rings', 'ring/chain.ts', '../memory/region.js'],
     ['a root file from the rings', 'ring/chain.ts', '../units.js'],
     ['Node from the rings', 'ring/chain.ts', 'node:fs'],
-    ['a package from the bitmaps', 'dirty/bitmap.ts', 'leven'],
+    ['a package from the bitmaps', 'dirty/dirty-bitmap.ts', 'leven'],
     ['the addon from the headers', 'uapi/errno.ts', '../native.js'],
     ['anything from the errors', 'errors.ts', './units.js'],
     ['a folder that is not in the order', 'device/open.ts', '../shelf/box.js'],
@@ -108,6 +111,8 @@ describe('the import rule', () => {
     ['device/soft/blk.ts', './dma.js'],
     ['ring/chain.ts', '../errors.js'],
     ['cli/main.ts', 'yargs'],
+    ['cli/commands/bench.ts', '../../bench/measure.js'],
+    ['bench/dirty.ts', '../guest/random.js'],
     ['thread.ts', 'node:worker_threads'],
   ])('lets %s import %s', (file, specifier) => {
     expect(violations({ [file]: [specifier] })).toEqual([]);

@@ -1,0 +1,130 @@
+/**
+ * Guest memory and shadow rings on one device: the first maps, the maps of a start, and the changes that memory makes while the
+ * device runs.
+ */
+import { changeMaps } from '../device/change-maps.js';
+import type { Device } from '../device/device.js';
+import { AddressSpace } from '../iova/address-space.js';
+import { DeviceMemory } from '../iova/device-memory.js';
+import type { IovaLimits } from '../iova/limits.js';
+import type { IovaMap } from '../iova/map.js';
+import type { Placement } from '../iova/placement.js';
+import type { SkippedRange } from '../iova/section-ranges.js';
+import type { TranslationEntry } from '../iova/translation.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
+import type { MemoryRegion } from '../memory/region.js';
+import { describeSection, type Section } from '../memory/section.js';
+import type { Operation } from '../uapi/operation.js';
+import { Warnings } from '../warnings.js';
+
+export interface AttachedMemoryOptions {
+  readonly device: Device;
+  readonly memory: GuestMemory;
+  readonly rings: MemoryRegion;
+  readonly placement: Placement;
+  readonly limits: IovaLimits;
+  /** Whether VHOST_BACKEND_F_IOTLB_BATCH was acknowledged. */
+  readonly batched: boolean;
+  /** Gets a sentence when guest memory is left out. */
+  readonly onWarning: (text: string) => void;
+}
+
+/** What a shadow must know of a change: first guest addresses of the ranges that went, and the ranges that came. */
+export interface TranslationChange {
+  readonly removed: readonly number[];
+  readonly added: readonly TranslationEntry[];
+}
+
+export class AttachedMemory {
+  /** Maps the device holds. */
+  readonly space: AddressSpace;
+  readonly #options: AttachedMemoryOptions;
+  #memory: DeviceMemory;
+  /** Guest addresses of other devices' memory that the kernel refused. */
+  readonly #refused = new Set<number>();
+  readonly #warnings: Warnings;
+
+  /** @throws AddressError when RAM or ROM cannot be mapped on this device. */
+  constructor(options: AttachedMemoryOptions) {
+    this.#options = options;
+    this.space = new AddressSpace(0, options.limits);
+    this.#warnings = new Warnings(options.onWarning);
+    this.#memory = this.#describe(options.memory.sections);
+  }
+
+  /** Address of the shadow rings. */
+  get ringsIova(): number {
+    return this.#memory.ringsIova;
+  }
+
+  /** Guest memory that the device was not given. */
+  get skipped(): readonly SkippedRange[] {
+    return this.#memory.skipped;
+  }
+
+  /** Guest address to IOVA while shadowed. */
+  translation(): TranslationEntry[] {
+    return this.#memory.translation();
+  }
+
+  /** Makes the first maps. What the kernel refuses of other devices' memory is left out from now on. */
+  async map(shadowed: boolean): Promise<void> {
+    this.#memory = await this.#change(this.#options.memory.sections, this.#memory, shadowed);
+    this.#warn(this.skipped);
+  }
+
+  /** What a start must send: nothing where the maps stay; everything with `remap`, for a device that loses them in its reset. */
+  operations(shadowed: boolean, remap: boolean): Operation[] {
+    const separate = this.#memory.optional(shadowed);
+    return this.space.plan(this.#memory.maps(shadowed), { remap, batched: this.#options.batched, separate });
+  }
+
+  /**
+   * Follows a change of memory.
+   * @returns how translation changed with it.
+   * @throws AddressError, OperationError: the device then holds what it held.
+   */
+  async follow(sections: readonly Section[], shadowed: boolean): Promise<TranslationChange> {
+    const before = this.#memory;
+    this.#memory = await this.#change(sections, this.#describe(sections, before), shadowed);
+    const known = new Set(before.skipped.map(({ gpa }) => gpa));
+    this.#warn(this.skipped.filter(({ gpa }) => !known.has(gpa)));
+    return difference(before.translation(), this.#memory.translation());
+  }
+
+  /** Maps what is wanted; what the kernel refuses of it is left out, if the guest can do without. */
+  async #change(sections: readonly Section[], wanted: DeviceMemory, shadowed: boolean): Promise<DeviceMemory> {
+    const { device, batched } = this.#options;
+    const optional = wanted.optional(shadowed);
+    // A batch hides its failure, and no guest is dark here: it is worth a second look.
+    const probe = true;
+    const { refused } = await changeMaps(device, this.space, wanted.maps(shadowed), { batched, optional, probe });
+    if (refused.length === 0) return wanted;
+    const gone = new Set(refused.map((map: IovaMap) => map.iova));
+    for (const { gpa, iova } of wanted.ranges) if (gone.has(shadowed ? iova : gpa)) this.#refused.add(gpa);
+    return this.#describe(sections, wanted);
+  }
+
+  #warn(skipped: readonly SkippedRange[]): void {
+    const { path } = this.#options.device;
+    this.#warnings.add(skipped.map(range => `${describeSection(range)} is not given to ${path}: ${range.why}.`));
+  }
+
+  #describe(sections: readonly Section[], previous?: DeviceMemory): DeviceMemory {
+    const { memory, rings, placement, limits } = this.#options;
+    const { end, hotplug } = memory;
+    const options = { placement, limits, rings: { region: rings.id, size: rings.size }, hotplug, end };
+    return new DeviceMemory(sections, options, previous, this.#refused);
+  }
+}
+
+/** By what two translations differ. */
+function difference(before: readonly TranslationEntry[], after: readonly TranslationEntry[]): TranslationChange {
+  const key = ({ from, size, to, writable }: TranslationEntry) => `${from}:${size}:${to}:${writable}`;
+  const old = new Set(before.map(key));
+  const now = new Set(after.map(key));
+  return {
+    removed: before.filter(entry => !now.has(key(entry))).map(entry => entry.from),
+    added: after.filter(entry => !old.has(key(entry))),
+  };
+}
