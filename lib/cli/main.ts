@@ -1,13 +1,15 @@
 /** The command line: `svq COMMAND`. */
 import { readFileSync } from 'node:fs';
 import yargs, { type Argv } from 'yargs';
+import { PLACEMENTS } from '../iova/placement.js';
 import { EXIT, EXIT_TEXT, exitCodeOf } from './exit-codes.js';
+import { MACHINE_OPTIONS } from './machine-options.js';
 import { note, printError } from './output.js';
 import { refuseOddSwitches, refuseRepeated, usageError } from './usage.js';
 import { WORKLOAD_OPTIONS } from './workload-options.js';
 
-const COMMANDS = ['devices', 'inspect', 'attach', 'migrate'];
-const SWITCHES = ['json', 'trace', 'shadow', 'destroy', 'relocated'];
+const COMMANDS = ['devices', 'inspect', 'attach', 'migrate', 'iova plan', 'iova'];
+const SWITCHES = ['json', 'trace', 'shadow', 'destroy', 'relocated', 'measure'];
 
 /**
  * Runs one command line and returns its exit code.
@@ -128,6 +130,48 @@ function build(argv: readonly string[], exit: (code: number) => void): Argv {
             'between two devices whose shared disk may be overwritten',
           ),
       async args => exit(await (await import('./commands/migrate.js')).migrate(args)),
+    )
+    .command('iova', 'I/O virtual addresses of a device', y =>
+      y
+        .command(
+          'plan <device>',
+          'show what mapping a machine takes (opening a device resets it)',
+          z =>
+            z
+              .positional('device', device)
+              .options(MACHINE_OPTIONS)
+              .option('placement', {
+                choices: PLACEMENTS,
+                default: 'identity' as const,
+                requiresArg: true,
+                describe: 'where memory stands in the address space',
+              })
+              .option('granule', {
+                type: 'string',
+                requiresArg: true,
+                describe: "the smallest page that is mapped, such as 64K (default: the host's page)",
+              })
+              .option('measure', {
+                type: 'boolean',
+                default: false,
+                describe: 'map it and unmap it, and tell the times',
+              })
+              .example('$0 iova plan soft:blk --topology q35:maxmem=256G,slots=8 --memory 128G', 'a PC of 128 GiB'),
+          async args => exit(await (await import('./commands/iova-plan.js')).iovaPlan(args)),
+        )
+        .demandCommand(1, 'Name what to do: plan.'),
+    )
+    .command(
+      'bench [name] [device]',
+      'measure what parts of this library cost on this machine',
+      y =>
+        y
+          .positional('name', { type: 'string', describe: 'iova, dirty, or iotlb with a device' })
+          .positional('device', { ...device, demandOption: false })
+          .option('runs', { type: 'number', requiresArg: true, default: 9, describe: 'how often each case is run' })
+          .example('$0 bench iova', 'address lookups')
+          .example('$0 bench iotlb soft:blk --json', 'maps on the embedded device'),
+      async args => exit(await (await import('./commands/bench.js')).bench(args)),
     )
     .demandCommand(1, 'Name a command.')
     .recommendCommands()

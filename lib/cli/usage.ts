@@ -8,7 +8,7 @@ const MOST_EDITS = 3;
 /**
  * The error for what yargs found wrong.
  * @param message yargs' own, in English.
- * @param commands Names of all commands.
+ * @param commands Names of all commands, those of two words before those of one.
  * @param options Names of the options known where it happened.
  */
 export function usageError(
@@ -17,7 +17,8 @@ export function usageError(
   commands: readonly string[],
   options: readonly string[],
 ): VdpaError {
-  const command = argv.find(argument => commands.includes(argument));
+  const words = ` ${argv.filter(argument => !argument.startsWith('-')).join(' ')} `;
+  const command = commands.find(name => words.includes(` ${name} `));
   const word = argv.find(argument => !argument.startsWith('-')) ?? '';
   const help = `See "svq${command ? ` ${command}` : ''} --help".`;
   return invalid(`${reword(message, word, command, options)} ${help}`);
@@ -44,6 +45,8 @@ function reword(message: string, word: string, command: string | undefined, opti
   if (stray !== undefined && command) return `${command} takes no argument ${stray}.`;
   if (message.startsWith('Did you mean')) return `Unknown command: ${word}. ${message}`;
   if (message.startsWith('Not enough non-option')) return `${command} needs a device, such as soft:blk.`;
+  const [, option, given, choices] = /Argument: ([\w-]+), Given: (".*"), Choices: (.*)/.exec(message) ?? [];
+  if (option) return `--${option} is one of ${choices!.replaceAll('"', '')}, not ${given}.`;
   const unknown = /^Unknown arguments?: ([^,]+)/.exec(message)?.[1];
   if (unknown === undefined) return `${message.replace(/\n+/g, ' ').replace(/\.$/, '')}.`;
   const hint = nearest(unknown, options);

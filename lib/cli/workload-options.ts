@@ -3,19 +3,12 @@ import type { Options } from 'yargs';
 import { VdpaError } from '../errors.js';
 import { maxDepth } from '../guest/block-guest.js';
 import { checkWriteRequest, type WriteRange, type WriteRequest } from '../guest/write-permission.js';
-import { formatSize, parseSize } from '../units.js';
-
-/** Guest memory: room for a queue and buffers, and what bitmaps and addresses carry. */
-const LEAST_MEMORY = 2 ** 21;
-const MOST_MEMORY = 2 ** 43;
+import type { Topology } from '../memory/topology.js';
+import { parseSize } from '../units.js';
+import { MACHINE_OPTIONS, type MachineArguments, parseMachine } from './machine-options.js';
 
 export const WORKLOAD_OPTIONS = {
-  memory: {
-    type: 'string',
-    requiresArg: true,
-    default: '1G',
-    describe: 'guest memory, such as 256M or 1G (sparse: it costs what is touched)',
-  },
+  ...MACHINE_OPTIONS,
   depth: { type: 'number', requiresArg: true, default: 32, describe: 'requests in flight' },
   writes: {
     type: 'string',
@@ -31,8 +24,7 @@ export const WORKLOAD_OPTIONS = {
   seed: { type: 'number', requiresArg: true, default: 1, describe: 'seed of the workload, to repeat a run' },
 } as const satisfies Record<string, Options>;
 
-export interface WorkloadArguments {
-  readonly memory: string;
+export interface WorkloadArguments extends MachineArguments {
   readonly depth: number;
   readonly writes: string | undefined;
   readonly 'write-range': string | undefined;
@@ -45,20 +37,17 @@ export interface WorkloadArguments {
  * @param soft The disk is a soft device's, made for this run: there is nothing on it to lose.
  * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT, ERR_VDPA_NOT_ALLOWED
  */
-export function parseWorkload(args: WorkloadArguments, soft: boolean): { request: WriteRequest; memory: number } {
+export async function parseWorkload(
+  args: WorkloadArguments,
+  soft: boolean,
+): Promise<{ request: WriteRequest; memory: Topology }> {
   const range = args['write-range'] === undefined ? undefined : parseRange(args['write-range']);
   const writes = args.writes === undefined ? undefined : parseShare(args.writes);
   const request = { destroy: args.destroy || (soft && range === undefined), range, writes };
   checkWriteRequest(request);
   checkSeed(args.seed);
   checkDepth(args.depth, maxDepth(Number.POSITIVE_INFINITY));
-  return { request, memory: parseMemory(args.memory) };
-}
-
-function parseMemory(text: string): number {
-  const memory = parseSize(text);
-  if (memory >= LEAST_MEMORY && memory <= MOST_MEMORY) return memory;
-  throw invalid(`--memory is ${formatSize(LEAST_MEMORY)} to ${formatSize(MOST_MEMORY)}, not ${text}.`);
+  return { request, memory: await parseMachine(args) };
 }
 
 /** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT unless it is a whole number from 1 to `most`. */

@@ -38,6 +38,7 @@ describe('examples of the library', () => {
   const programs = blocks('js', '// tested');
   // A project that has the package among its dependencies.
   const folder = mkdtempSync(join(tmpdir(), 'vhost-vdpa-docs-'));
+  writeFileSync(join(folder, 'package.json'), '{}');
   mkdirSync(join(folder, 'node_modules'));
   symlinkSync(ROOT, join(folder, 'node_modules/vhost-vdpa'));
   afterAll(() => rmSync(folder, { recursive: true }));
@@ -83,6 +84,7 @@ describe('docs/cli.md', () => {
     [['inspect', 'soft:blk']],
     [['attach', 'soft:blk', '--shadow', '--duration', '100ms']],
     [['migrate', '--settle', '20ms', '--memory', '64M']],
+    [['iova', 'plan', 'soft:blk', '--memory', '4G', '--topology', 'q35:maxmem=8G,slots=2', '--measure']],
     [['inspect', '/dev/null']],
   ])('explains every key of the document of svq %j', async args => {
     const { schema, ...rest } = document(await svq([...args, '--json']));
@@ -91,12 +93,15 @@ describe('docs/cli.md', () => {
     expect(missing).toEqual([]);
   });
 
-  it.each(['devices', 'inspect', 'attach', 'migrate'])('explains every option of svq %s', async command => {
-    const { stdout } = await svq([command, '--help']);
-    const options = [...stdout.matchAll(/^ +(?:-\w, )?(--[a-z-]+) /gm)].map(([, option]) => option!);
-    expect(options.length).toBeGreaterThan(3);
-    for (const option of options) expect(text).toMatch(new RegExp(`\`${option}[ \`]`));
-  });
+  it.each(['devices', 'inspect', 'attach', 'migrate', 'iova plan'])(
+    'explains every option of svq %s',
+    async command => {
+      const { stdout } = await svq([...command.split(' '), '--help']);
+      const options = [...stdout.matchAll(/^ +(?:-\w, )?(--[a-z-]+) /gm)].map(([, option]) => option!);
+      expect(options.length).toBeGreaterThan(3);
+      for (const option of options) expect(text).toMatch(new RegExp(`\`${option}[ \`]`));
+    },
+  );
 });
 
 it('links of the documents lead somewhere', () => {

@@ -30,7 +30,7 @@ export async function attach(args: Arguments): Promise<number> {
 }
 
 async function load(args: Arguments, signal: AbortSignal) {
-  const { request, memory } = parseWorkload(args, isSoft(args.device));
+  const { request, memory } = await parseWorkload(args, isSoft(args.device));
   const durationMs = parseDuration(args.duration);
   const { depth, seed, shadow } = args;
   const block = await openBlockDevice(args.device, { wrap: device => announced(device, args.device, args.trace) });
@@ -38,7 +38,7 @@ async function load(args: Arguments, signal: AbortSignal) {
   try {
     checkDepth(depth, maxDepth(block.capabilities.vringNumMax));
     const area = await permitWrites(block, request);
-    run = new LoadRun({ block, memory, area, depth, seed, shadow });
+    run = new LoadRun({ block, memory, area, depth, seed, shadow, onWarning: note });
     await run.start();
     const started = performance.now();
     await run.run(durationMs, liveStatistics(), signal);

@@ -38,7 +38,7 @@ export async function migrate(args: Arguments): Promise<number> {
 
 async function rehearse(args: Arguments, signal: AbortSignal): Promise<MigrationReport> {
   refusePair(args);
-  const { request, memory } = parseWorkload(args, isSoft(args.from));
+  const { request, memory } = await parseWorkload(args, isSoft(args.from));
   const settings = {
     memory,
     depth: args.depth,
@@ -68,6 +68,8 @@ async function rehearse(args: Arguments, signal: AbortSignal): Promise<Migration
       from,
       to,
       area,
+      // The report has them all.
+      onWarning: () => {},
       onPhase: name => progress.say(name.replaceAll('_', ' ')),
       signal,
     });
