@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "region.h"
 
@@ -118,10 +119,34 @@ int DeviceFile::SendIotlb(uint8_t type, const IotlbArgument& argument, const std
     message.iotlb.perm = argument.perm;
   }
   const ssize_t written = write(fd_, &message, sizeof(message));
-  if (written < 0) return -errno;
-  if (written != sizeof(message)) return -EIO;
-  if (region != nullptr) mapped_.insert(*region);
-  return static_cast<int>(written);
+  const int error = errno;
+  const bool done = written == sizeof(message);
+  if (region != nullptr) {
+    // A failed one on a range that is held must not let go of what is there.
+    Mapped mapped = {argument.size, *region};
+    if (done) {
+      mapped_[{argument.asid, argument.iova}] = std::move(mapped);
+    } else {
+      mapped_.emplace(std::make_pair(argument.asid, argument.iova), std::move(mapped));
+    }
+  } else if (done && type == VHOST_IOTLB_INVALIDATE) {
+    Forget(argument);
+  }
+  if (written < 0) return -error;
+  return done ? static_cast<int>(written) : -EIO;
+}
+
+// The kernel takes every entry that the range touches (drivers/vhost/vdpa.c, vhost_vdpa_unmap).
+void DeviceFile::Forget(const IotlbArgument& argument) {
+  const uint64_t last = argument.iova + argument.size - 1;
+  auto entry = mapped_.lower_bound({argument.asid, argument.iova});
+  // Entries do not overlap, so only the one before can reach into the range.
+  if (entry != mapped_.begin()) --entry;
+  while (entry != mapped_.end() && entry->first <= std::make_pair(argument.asid, last)) {
+    const bool touched =
+        entry->first.first == argument.asid && argument.iova <= entry->first.second + entry->second.size - 1;
+    entry = touched ? mapped_.erase(entry) : std::next(entry);
+  }
 }
 
 }  // namespace vdpa

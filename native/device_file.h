@@ -2,8 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
-#include <unordered_set>
+#include <utility>
 
 #include "batch.h"
 #include "requests.h"
@@ -26,8 +27,16 @@ class DeviceFile {
   int SendIotlb(uint8_t type, const IotlbArgument& argument, const std::shared_ptr<Region>* region);
 
   int fd_ = -1;
-  // What the device may write stays mapped until the file is closed: an unmap may have been refused, or not asked for.
-  std::unordered_set<std::shared_ptr<Region>> mapped_;
+  /** Records what an unmap that succeeded has given up. */
+  void Forget(const IotlbArgument& argument);
+
+  struct Mapped {
+    uint64_t size;
+    std::shared_ptr<Region> region;
+  };
+  // What the device may write stays in memory until it is unmapped, or the file closed; also what a map that failed may have left.
+  // By address space and start; ranges do not overlap, because the kernel refuses that.
+  std::map<std::pair<uint32_t, uint64_t>, Mapped> mapped_;
 };
 
 }  // namespace vdpa

@@ -13,15 +13,12 @@ namespace vdpa {
 namespace {
 
 constexpr uint64_t kPage = 4096;
-constexpr uint64_t kLargestHostPage = uint64_t{64} << 10;
 constexpr uint64_t kLargePage = uint64_t{2} << 20;
 constexpr uint64_t kHugePage = uint64_t{1} << 30;
 
-// Large memory starts where IOMMU and CPU can use large pages; other memory where an IOMMU can whose pages are larger than
-// the host's.
+// Memory starts where IOMMU and CPU can use large pages, small memory too: an IOMMU may know no smaller ones.
 uint64_t Alignment(uint64_t size) {
-  if (size >= kHugePage) return kHugePage;
-  return size >= kLargePage ? kLargePage : kLargestHostPage;
+  return size >= kHugePage ? kHugePage : kLargePage;
 }
 
 int CreateFile(const char* name, uint64_t size) {

@@ -4,11 +4,12 @@
  */
 import { AddressError, type ErrorDetails, OperationError } from '../errors.js';
 import type { AddressSpace, PlanOptions } from '../iova/address-space.js';
+import { entryCap, type IovaLimits } from '../iova/limits.js';
 import { agree, describeRange, endOf, type IovaMap, sameMap, touch } from '../iova/map.js';
 import type { Operation, OperationResult } from '../uapi/operation.js';
 import { type Device, type SubmitOptions, throwFailure } from './device.js';
 
-export interface ChangeMapsOptions extends SubmitOptions, Pick<PlanOptions, 'batched' | 'remap' | 'probe'> {
+export interface ChangeMapsOptions extends SubmitOptions, Pick<PlanOptions, 'batched' | 'remap' | 'probe' | 'merge'> {
   /**
    * Addresses of wanted maps that the guest can do without, such as registers of another device: one that is refused is left out
    * and told, and the rest is mapped.
@@ -107,20 +108,20 @@ class Change {
   }
 
   /**
-   * Messages that show whether the device took what the last batch mapped, where nothing after it has: one of the new maps is made
-   * again, if possible one that nobody uses yet. Only needed when optional maps were left out that would have shown it.
+   * Messages that show whether the device took what the last batch mapped, where nothing after it has: a new map that nobody uses yet
+   * is made again, or a page is mapped where nothing is, for that moment. What was replaced is left alone: a device at work may use it.
+   * Where the table is full as well, a failure stays hidden.
    */
   #proof(): Operation[] {
     if (!this.#options.probe || !isUnproven(this.#operations, this.#results)) return [];
-    const made = this.#space.held.filter(held => !this.#before.some(other => sameMap(held, other)));
-    const map = made.findLast(held => !this.#before.some(other => touch(held, other))) ?? made.at(-1);
-    if (!map) return [];
-    const { asid } = this.#space;
-    const { iova, size } = map;
-    return [
-      { op: 'iotlbInvalidate', asid, iova, size },
-      { op: 'iotlbUpdate', asid, ...map },
-    ];
+    const { asid, held } = this.#space;
+    const made = held.filter(map => !this.#before.some(other => sameMap(map, other)));
+    const fresh = made.findLast(map => !this.#before.some(other => touch(map, other)));
+    const unmap = ({ iova, size }: IovaMap): Operation => ({ op: 'iotlbInvalidate', asid, iova, size });
+    const remap = (map: IovaMap): Operation => ({ op: 'iotlbUpdate', asid, ...map });
+    if (fresh) return [unmap(fresh), remap(fresh)];
+    const spare = held[0] && sparePage(held, held[0], this.#space.limits);
+    return spare ? [remap(spare), unmap(spare)] : [];
   }
 
   async #rollBack({ error: cause, hidden }: Failure): Promise<OperationError> {
@@ -151,8 +152,8 @@ class Change {
   }
 
   #plan(wanted: readonly IovaMap[]): Operation[] {
-    const { batched, remap, probe, optional } = this.#options;
-    return this.#space.plan(wanted, { batched, remap, probe, separate: optional });
+    const { batched, remap, probe, merge, optional } = this.#options;
+    return this.#space.plan(wanted, { batched, remap, probe, merge, separate: optional });
   }
 
   async #attempt(plan: readonly Operation[], { signal }: SubmitOptions = this.#options): Promise<Failure | undefined> {
@@ -199,6 +200,22 @@ function isUnproven(operations: readonly Operation[], results: readonly Operatio
     else if (op === 'iotlbUpdate' && done) answer = batch;
   });
   return answer;
+}
+
+/** The first page of a map once more, for reading, in the first hole; undefined when there is none, or no entry for it. */
+function sparePage(held: readonly IovaMap[], of: IovaMap, limits: IovaLimits): IovaMap | undefined {
+  if (held.length >= entryCap(limits)) return undefined;
+  const { granule, reserved } = limits;
+  const taken = [...held, ...reserved.map(({ first, last }) => ({ iova: first, size: last - first + 1 }))];
+  taken.sort((a, b) => a.iova - b.iova);
+  // A failure at address 0 can cost every other entry (see AddressSpace).
+  let iova = Math.max(granule, Math.ceil(Number(limits.first) / granule) * granule);
+  for (const range of taken) {
+    if (iova + granule <= range.iova) break;
+    iova = Math.max(iova, Math.ceil(endOf(range) / granule) * granule);
+  }
+  const fits = BigInt(iova) + BigInt(granule) - 1n <= limits.last && iova + granule <= Number.MAX_SAFE_INTEGER;
+  return fits ? { ...of, iova, size: granule, perm: 'ro' } : undefined;
 }
 
 /** The error of a plan that the kernel would refuse. */

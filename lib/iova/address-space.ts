@@ -22,6 +22,11 @@ export interface PlanOptions {
   readonly probe?: boolean | undefined;
   /** Addresses of wanted maps that are not merged with others, because each may be refused by itself. */
   readonly separate?: ReadonlySet<number> | undefined;
+  /**
+   * Whether adjacent maps of the same memory may become one entry (default). An entry goes as a whole: without, one of two neighbours
+   * can go or change while a device uses the other. Where only that keeps within the cap on entries they are merged all the same.
+   */
+  readonly merge?: boolean | undefined;
   /** Exactly these maps, each as one entry, instead of any that cover the same. */
   readonly exact?: boolean | undefined;
 }
@@ -45,7 +50,7 @@ export class AddressSpace {
   /** What was applied already. */
   readonly #seen = new WeakSet<readonly OperationResult[]>();
 
-  /** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT for a granule that is no power of two or below 4096. */
+  /** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT for a granule that is none. */
   constructor(asid: number, limits: IovaLimits) {
     validateGranule(limits.granule);
     this.asid = asid;
@@ -81,13 +86,21 @@ export class AddressSpace {
    */
   plan(wanted: readonly IovaMap[], options: PlanOptions = {}): Operation[] {
     const { asid, limits } = this;
-    const { separate, exact, probe = false } = options;
+    const { separate, merge, exact, probe = false } = options;
     const sorted = sortMaps(wanted);
     this.#requireAsid();
     validateMaps(asid, sorted, limits);
     const { staying, going } = this.#split(options.remap);
     const gone = [...going, ...this.#doubtful];
-    const difference = differMaps({ held: staying, gone, wanted: sorted, separate, exact, cap: entryCap(limits) });
+    const difference = differMaps({
+      held: staying,
+      gone,
+      wanted: sorted,
+      separate,
+      merge,
+      exact,
+      cap: entryCap(limits),
+    });
     validateEntries(difference.kept.length + difference.added.length, limits);
     validatePinned(sorted, limits, sizeOf(this.held) + sizeOf(this.#doubtful));
     const batched = this.#batching(options.batched ?? true);

@@ -39,12 +39,13 @@ export class DeviceMemory {
   readonly skipped: readonly SkippedRange[];
   /** Address of the shadow rings, in passthrough and while shadowed. */
   readonly ringsIova: number;
+  readonly #sections: readonly Section[];
   readonly #options: DeviceMemoryOptions;
   readonly #tree: IovaTree;
 
   /**
    * @param previous The same memory before a change: what stays keeps its place.
-   * @param refused Guest addresses of device memory that the kernel did not take.
+   * @param refused Regions of other devices' memory that the kernel did not take.
    * @throws AddressError when RAM or ROM cannot be mapped, with the section and the reason.
    */
   constructor(
@@ -56,6 +57,7 @@ export class DeviceMemory {
     const { limits, rings } = options;
     const found = sectionRanges(sections, limits.granule);
     const skipped = [...found.skipped];
+    this.#sections = sections;
     this.#options = options;
     this.#tree = new IovaTree(limits);
     this.ringsIova = previous?.ringsIova ?? placeRings(found.ranges, options);
@@ -65,12 +67,18 @@ export class DeviceMemory {
     const staying = found.ranges.filter(range => places.has(keyOf(range)));
     const coming = found.ranges.filter(range => !places.has(keyOf(range)));
     const placed = [...staying, ...coming].flatMap(range => {
-      if (refused.has(range.gpa)) skipped.push(skip(range, 'refused', 'the kernel refused the map'));
+      if (range.kind === 'ram-device' && refused.has(range.region))
+        skipped.push(skip(range, 'refused', 'the kernel refused the map'));
       else return this.#place(range, places.get(keyOf(range)), skipped);
       return [];
     });
     this.ranges = placed.sort((a, b) => a.gpa - b.gpa);
     this.skipped = skipped.sort((a, b) => a.gpa - b.gpa);
+  }
+
+  /** The same without other devices' memory in these regions. */
+  without(refused: ReadonlySet<number>): DeviceMemory {
+    return new DeviceMemory(this.#sections, this.#options, this, refused);
   }
 
   /** The maps the device needs. In passthrough IOVA = GPA, whatever the placement. */

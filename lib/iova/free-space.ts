@@ -19,7 +19,7 @@ import { RangeIndex } from './range-index.js';
 export interface Reserved {
   readonly first: number;
   readonly last: number;
-  /** As in /sys/kernel/iommu_groups/N/reserved_regions. What is `direct-relaxable` firmware used before the system ran: it is not kept. */
+  /** As in /sys/kernel/iommu_groups/N/reserved_regions. `direct-relaxable` is not kept: firmware used it before the system ran. */
   readonly type?: string;
 }
 
@@ -27,7 +27,7 @@ export interface FreeSpaceOptions {
   /** First and last usable address, inclusive (VHOST_VDPA_GET_IOVA_RANGE). Nothing above 2^53 - 1 is used. */
   readonly first: bigint;
   readonly last: bigint;
-  /** What every address and size is a multiple of: a power of two, 4096 or more (the default). */
+  /** What every address and size is a multiple of: 4096 unless told otherwise; limits.ts has what it may be. */
   readonly granule?: number;
   readonly reserved?: readonly Reserved[];
 }

@@ -11,7 +11,7 @@ import { RECORD_END, RECORD_VALUE } from './chunks.js';
 import { MAX_PIECE } from './pieces.js';
 import { RangeIndex } from './range-index.js';
 
-// See range-index.ts.
+// See chunks.ts.
 const END = RECORD_END;
 const VALUE = RECORD_VALUE;
 const MOST = MAX_PIECE;

@@ -2,12 +2,17 @@
 import { AddressError, hex } from '../errors.js';
 import type { Chain } from '../ring/chain.js';
 import { checkPages, checkRange } from './check-range.js';
-import { RECORD_END as END, RECORD_EXTRA as EXTRA, RECORD_VALUE as VALUE } from './chunks.js';
+import { RECORD_END, RECORD_EXTRA, RECORD_VALUE } from './chunks.js';
 import { FreeSpace, type FreeSpaceOptions } from './free-space.js';
 import { HvaIndex } from './hva-index.js';
 import { pageCoverage } from './page-coverage.js';
 import { appendPieces } from './pieces.js';
 import { RangeIndex } from './range-index.js';
+
+// See chunks.ts.
+const END = RECORD_END;
+const VALUE = RECORD_VALUE;
+const EXTRA = RECORD_EXTRA;
 
 /** Memory to be mapped: addresses in bytes, in whole pages of the granule (a guest address may be any). */
 export interface MappedMemory {
@@ -33,12 +38,12 @@ export interface TreeCoverage {
 
 /**
  * Maps of one address space. Every change and every lookup takes O(log n), and a lookup as much again for every further piece;
- * the bounds are in range-index.ts. Lookups append pieces of up to 4 GiB to a caller's chain, allocate nothing, and answer false when a byte
- * is not mapped, may not be written though `write` was asked, or the chain is full (it then holds a part).
+ * the bounds are in range-index.ts. Lookups append pieces of less than 4 GiB to a caller's chain, allocate nothing, and answer
+ * false when a byte is not mapped, may not be written though `write` was asked, or the chain is full (it then holds a part).
  */
 export class IovaTree {
   readonly #free: FreeSpace;
-  /** By IOVA: distances to the HVA and to the GPA, that one NaN when there is none. In all three, the end of what is read-only is negated. */
+  /** By IOVA: distances to the HVA, and to the GPA (NaN when there is none). In all three the end of what is read-only is negated. */
   readonly #iovas = new RangeIndex(4);
   /** By GPA: distance to the IOVA. */
   readonly #gpas = new RangeIndex(3);
@@ -102,7 +107,7 @@ export class IovaTree {
   /** All maps, sorted by IOVA. */
   maps(): PlacedMemory[] {
     const maps: PlacedMemory[] = [];
-    this.#iovas.forEach((_, at) => {
+    this.#iovas.each((_, at) => {
       maps.push(this.#memoryAt(at));
     });
     return maps;

@@ -21,7 +21,7 @@ export interface IovaLimits {
   readonly last: bigint;
   /** Number of address spaces (VHOST_VDPA_GET_AS_NUM). */
   readonly asids: number;
-  /** Bytes of which every address, size and offset is a multiple: a power of two, at least 4096. The host's page unless overridden. */
+  /** Bytes of which every address, size and offset is a multiple: a power of two from 4096 to 2 MiB. The host's page unless overridden. */
   readonly granule: number;
   readonly reserved: readonly ReservedWindow[];
   /** Entries an address space may hold (vhost_vdpa.max_iotlb_entries); undefined where the kernel has no cap. */
@@ -45,12 +45,15 @@ const MAX_ADDRESS = Number.MAX_SAFE_INTEGER;
 
 const PERMISSIONS: readonly unknown[] = ['ro', 'wo', 'rw'];
 
-/** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT for a granule that is no power of two or below 4096. */
+/** Memory starts at a multiple of this in the process (native/region.cc), so no larger page can be mapped for sure. */
+const LARGEST_GRANULE = 2 ** 21;
+
+/** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT for a granule that is no power of two from 4 KiB to 2 MiB. */
 export function validateGranule(granule: number): void {
-  if (granule >= SMALLEST_GRANULE && Number.isSafeInteger(granule) && Number.isInteger(Math.log2(granule))) return;
+  if (granule >= SMALLEST_GRANULE && granule <= LARGEST_GRANULE && Number.isInteger(Math.log2(granule))) return;
   throw new VdpaError(
     'ERR_VDPA_INVALID_ARGUMENT',
-    `A granule is a power of two, ${SMALLEST_GRANULE} or more, not ${granule}.`,
+    `A granule is a power of two from ${SMALLEST_GRANULE} to ${LARGEST_GRANULE}, not ${granule}.`,
     { details: { granule } },
   );
 }

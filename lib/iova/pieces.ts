@@ -6,7 +6,7 @@ import type { RangeIndex } from './range-index.js';
 /** A buffer's length has 32 bits; the largest that is made of whole pages, of any size. */
 export const MAX_PIECE = 2 ** 32 - 2 ** 16;
 
-// See range-index.ts.
+// See chunks.ts.
 const END = RECORD_END;
 const MOST = MAX_PIECE;
 

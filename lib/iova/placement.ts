@@ -42,7 +42,7 @@ export function shadowRingsIova(
   const taken = distances.flatMap(distance =>
     guest.map(({ gpa, size: bytes }) => ({ first: gpa + distance, last: gpa + distance + bytes - 1 })),
   );
-  const granule = RINGS_ALIGN;
+  const granule = Math.max(RINGS_ALIGN, limits.granule);
   const room = Math.ceil(size / granule) * granule;
   const { first, last, reserved } = limits;
   const above = BigInt(Math.ceil(end / granule) * granule + granule);

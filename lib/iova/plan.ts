@@ -18,6 +18,8 @@ export interface PlanInput {
   readonly wanted: readonly IovaMap[];
   /** Addresses of wanted maps that are not merged with others. */
   readonly separate?: ReadonlySet<number> | undefined;
+  /** Whether adjacent wanted maps may become one entry. */
+  readonly merge?: boolean | undefined;
   /** The wanted maps one by one: a held map stays only when it is one of them, and nothing is merged. */
   readonly exact?: boolean | undefined;
   /** Entries there may be. */
@@ -44,9 +46,13 @@ interface Run {
  * The difference with the fewest messages. Where that would leave more entries than the cap, the stretches that save most are
  * made anew, as one map each; when even that is too much, the result is, too.
  */
-export function differMaps({ held, gone, wanted, separate, exact = false, cap }: PlanInput): MapDifference {
-  const runs = fillRuns(exact ? wanted : mergeMaps(wanted, separate), held, exact);
+export function differMaps(input: PlanInput): MapDifference {
+  const { held, gone, wanted, separate, merge = true, exact = false, cap } = input;
+  const apart = exact || !merge;
+  const runs = fillRuns(apart ? wanted : mergeMaps(wanted, separate), held, exact);
   const layout = exact ? runs : squeeze(runs, cap);
+  const entries = layout.reduce((sum, run) => sum + entriesOf(run), 0);
+  if (apart && !exact && entries > cap) return differMaps({ ...input, merge: true });
   const kept = layout.flatMap(run => run.kept);
   const staying = new Set(kept);
   return {
@@ -161,19 +167,23 @@ export function planMessages({ gone, added }: MapDifference, options: MessageOpt
 
 /**
  * The map to send last: one that is not optional; where nothing was before, so that a device at work misses nothing meanwhile; and
- * not the one at address 0, because a failure there can cost every other entry (see AddressSpace).
+ * not the one at address 0, because a failure there can cost every other entry (see AddressSpace). Without such a map there is no
+ * probe: what a device works on goes and comes within the batch.
  */
 function probeOf(
   added: readonly IovaMap[],
   gone: readonly AddressRange[],
   separate?: ReadonlySet<number>,
 ): IovaMap | undefined {
-  const candidates = separate ? added.filter(map => !separate.has(map.iova)) : added;
-  let below = gone.length - 1;
-  for (const map of candidates.toReversed()) {
-    while (below >= 0 && gone[below]!.iova >= endOf(map)) below--;
-    const replaces = below >= 0 && endOf(gone[below]!) > map.iova;
-    if (map.iova !== 0 && !replaces) return map;
-  }
-  return candidates.at(-1) ?? added.at(-1);
+  const fresh = replacingNothing(added, gone).filter(map => map.iova !== 0);
+  return fresh.findLast(map => !separate?.has(map.iova)) ?? fresh.at(-1);
+}
+
+/** Maps where nothing was before. Both lists are sorted, so one pass over both is enough. */
+function replacingNothing(added: readonly IovaMap[], gone: readonly AddressRange[]): IovaMap[] {
+  let next = 0;
+  return added.filter(map => {
+    while (next < gone.length && endOf(gone[next]!) <= map.iova) next++;
+    return next === gone.length || gone[next]!.iova >= endOf(map);
+  });
 }

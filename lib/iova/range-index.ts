@@ -4,25 +4,21 @@
  * Theory of operation. A range is a record of a few numbers: start, end, and what the owner keeps with it. Records are sorted in
  * chunks of up to 127, all in one array, so that a change moves the records of one chunk and nothing else. A search reads the
  * directory of the chunks' first starts, then the chunk's head, with the start of every eighth record, then eight records side by
- * side: each step in few cache lines, because every other place in memory may be a miss. What is not there starts at Infinity, so
- * a search takes the same steps whatever the lengths are. It compares four or eight at a time and adds up the answers, without
- * branches: half of them would be mispredicted.
+ * side: each step in few cache lines, because every other place in memory may be a miss.
  *
  * Bounds. A search takes O(log n). A change takes that, and moves at most 127 records. A chunk is opened or closed at most once in
- * some 30 changes; that moves the directory and the weights, at most n/32 of each, so n/1000 per change: at 10^6 ranges no more
- * than the rest, at 10^8 it would be nearly all. The array doubles when it is full, and halves when three quarters are empty: O(1)
- * per change over time, but the one change that does it copies everything (tens of milliseconds at 10^6).
+ * some 30 changes (but for the last one, which has nothing behind it); that moves the directory and the weights, at most n/32 of
+ * each, so n/1000 per change: at 10^6 ranges no more than the rest, at 10^8 it would be nearly all. The array doubles when it is
+ * full, and halves when three quarters are empty: O(1) per change over time, but the one change that does it copies everything
+ * (tens of milliseconds at 10^6).
  */
 import { Chunks, HEAD, MAX_COUNT, RECORD_END, RECORD_EXTRA, RECORD_VALUE } from './chunks.js';
 import { type Weight, Weights } from './weights.js';
 
-// An import is looked up at each use, as V8 compiles it; a constant of this file is a part of the code.
+// See chunks.ts.
 const END = RECORD_END;
 const VALUE = RECORD_VALUE;
 const EXTRA = RECORD_EXTRA;
-
-const WANTED = 0;
-const NEXT = 1;
 
 /** A chunk with fewer is merged with a neighbour, if both together are no more than this. */
 const MIN_COUNT = 32;
@@ -40,12 +36,9 @@ export class RangeIndex {
   #size = 0;
   /** Where `find` found something last; at any rate where a record could be. */
   #last = HEAD;
-  /** What is looked for, and where the range after the one of `below` starts. An argument would be boxed on the heap at each call. */
-  readonly #scratch = new Float64Array(2);
-  /** Where `below` found something last. */
+  /** Where `below` found something last, and up to which address it is the answer: a number that is not boxed. */
   #lastBelow = 0;
-  /** The cursor: the position of a chunk. */
-  #position = 0;
+  readonly #validBelow = new Float64Array(1).fill(-Infinity);
 
   /**
    * @param stride Numbers in a record: 2 to 4.
@@ -74,8 +67,7 @@ export class RangeIndex {
     const last = this.#last;
     // & and not &&: whether a random address is above the last one is a branch that nobody predicts.
     if (Number(address >= records[last]!) & Number(address < Math.abs(records[last + END]!))) return last;
-    this.#scratch[WANTED] = address;
-    const at = this.#locate();
+    const at = this.#chunks.locate(address);
     if (at < 0 || address >= Math.abs(records[at + END]!)) return -1;
     this.#last = at;
     return at;
@@ -85,21 +77,21 @@ export class RangeIndex {
   below(address: number): number {
     const records = this.#records;
     const last = this.#lastBelow;
-    if (Number(address >= records[last]!) & Number(address < this.#scratch[NEXT]!)) return last;
-    this.#scratch[WANTED] = address;
-    const at = this.#locate();
+    if (Number(address >= records[last]!) & Number(address < this.#validBelow[0]!)) return last;
+    const at = this.#chunks.locate(address);
     if (at < 0) return -1;
     this.#lastBelow = at;
-    this.#scratch[NEXT] = this.startAfter(at);
+    this.#validBelow[0] = this.startAfter(at);
     return at;
   }
 
   /** The last range that starts at the address or below; of those that start right there, the last with no more than `value`. */
   seek(start: number, value = Infinity): number {
-    this.#scratch[WANTED] = start;
-    const at = this.#locate();
+    const at = this.#chunks.locate(start);
     if (at < 0 || value === Infinity) return at;
-    return this.#records[at] === start && this.#records[at + VALUE]! > value ? this.#seekValue(start, value) : at;
+    return this.#records[at] === start && this.#records[at + VALUE]! > value
+      ? this.#chunks.locateValue(start, value)
+      : at;
   }
 
   /** Where the range after one begins (after -1, the first); Infinity when there is none. */
@@ -107,7 +99,7 @@ export class RangeIndex {
     const { firsts, count, stride } = this.#chunks;
     if (at < 0) return firsts[0]!;
     const start = this.#records[at + stride]!;
-    return start === Infinity && this.#position + 1 < count ? firsts[this.#position + 1]! : start;
+    return start === Infinity && this.#chunks.position + 1 < count ? firsts[this.#chunks.position + 1]! : start;
   }
 
   /** The first address that [start, end) shares with a range; Infinity when there is none. Where ranges do not overlap. */
@@ -119,7 +111,7 @@ export class RangeIndex {
   }
 
   /** Visits all ranges, in order. */
-  forEach(visit: (records: Float64Array, at: number) => void): void {
+  each(visit: (records: Float64Array, at: number) => void): void {
     const chunks = this.#chunks;
     for (let position = 0; position < chunks.count; position++) {
       for (let index = 0; index < chunks.size(position); index++) visit(chunks.data, chunks.at(position, index));
@@ -130,23 +122,25 @@ export class RangeIndex {
   insert(start: number, end: number, value = 0, extra = 0): void {
     const chunks = this.#chunks;
     const before = this.seek(start, value);
-    let index = before < 0 ? 0 : chunks.indexOf(this.#position, before) + 1;
-    if (chunks.size(this.#position) === MAX_COUNT) index = this.#split(index);
-    const at = chunks.add(this.#position, index, start);
+    let index = before < 0 ? 0 : chunks.indexOf(this.#chunks.position, before) + 1;
+    if (chunks.size(this.#chunks.position) === MAX_COUNT) index = this.#split(index);
+    const at = chunks.add(this.#chunks.position, index, start);
     const records = this.#records;
     records[at + END] = end;
     if (chunks.stride > VALUE) records[at + VALUE] = value;
     if (chunks.stride > EXTRA) records[at + EXTRA] = extra;
     this.#size++;
-    for (const weights of this.#weights) weights.raise(this.#position, at);
+    this.#validBelow[0] = -Infinity;
+    for (const weights of this.#weights) weights.raise(this.#chunks.position, at);
   }
 
   /** Sets start and end of a range, which must keep its place in the order. */
   change(at: number, start: number, end: number): void {
-    const position = this.#position;
+    const position = this.#chunks.position;
     const greatest = this.#isGreatest(at);
     this.#records[at] = start;
     this.#records[at + END] = end;
+    this.#validBelow[0] = -Infinity;
     const index = this.#chunks.indexOf(position, at);
     this.#chunks.mend(position, index, index);
     for (const weights of this.#weights) {
@@ -156,10 +150,11 @@ export class RangeIndex {
   }
 
   remove(at: number): void {
-    const position = this.#position;
+    const position = this.#chunks.position;
     const greatest = this.#isGreatest(at);
     this.#chunks.remove(position, this.#chunks.indexOf(position, at));
     this.#size--;
+    this.#validBelow[0] = -Infinity;
     if (greatest) for (const weights of this.#weights) weights.update(position);
     if (this.#chunks.size(position) < MIN_COUNT) this.#shrink(position);
   }
@@ -176,93 +171,22 @@ export class RangeIndex {
 
   /** The next one after a range. */
   nextAtLeast(at: number, weight: number): number {
-    return this.#found(0, this.#weights[0]!.nextAfter(this.#position, at, weight));
+    return this.#found(0, this.#weights[0]!.nextAfter(this.#chunks.position, at, weight));
   }
 
   /** Of a range and all before it, the first of those with the greatest weight, by weight number `which`. */
   greatestUpTo(at: number, which: number): number {
-    return this.#found(which, this.#weights[which]!.greatestUpTo(this.#position, at));
+    return this.#found(which, this.#weights[which]!.greatestUpTo(this.#chunks.position, at));
   }
 
   #found(which: number, at: number): number {
-    if (at >= 0) this.#position = this.#weights[which]!.found;
+    if (at >= 0) this.#chunks.position = this.#weights[which]!.found;
     return at;
-  }
-
-  /** `seek`, for addresses alone. One function, because calls between two would cost more than either. */
-  #locate(): number {
-    const address = this.#scratch[WANTED]!;
-    const { firsts, bases, stride } = this.#chunks;
-    let position = 0;
-    for (let step = firsts.length >>> 2; step > 0; step >>>= 2) {
-      const quarters =
-        Number(firsts[(position + step) | 0]! <= address) +
-        Number(firsts[(position + 2 * step) | 0]! <= address) +
-        Number(firsts[(position + 3 * step) | 0]! <= address);
-      position = (position + Math.imul(step, quarters)) | 0;
-    }
-    this.#position = position;
-
-    const data = this.#records;
-    const head = bases[position]!;
-    const four =
-      (head +
-        4 *
-          (Number(data[(head + 4) | 0]! <= address) +
-            Number(data[(head + 8) | 0]! <= address) +
-            Number(data[(head + 12) | 0]! <= address))) |
-      0;
-    const group =
-      four -
-      head +
-      Number(data[(four + 1) | 0]! <= address) +
-      Number(data[(four + 2) | 0]! <= address) +
-      Number(data[(four + 3) | 0]! <= address);
-
-    const r0 = (head + 16 + Math.imul(8 * group, stride)) | 0;
-    const r1 = (r0 + stride) | 0;
-    const r2 = (r1 + stride) | 0;
-    const r3 = (r2 + stride) | 0;
-    const r4 = (r3 + stride) | 0;
-    const r5 = (r4 + stride) | 0;
-    const r6 = (r5 + stride) | 0;
-    const r7 = (r6 + stride) | 0;
-    const index =
-      Number(data[r1]! <= address) +
-      Number(data[r2]! <= address) +
-      Number(data[r3]! <= address) +
-      Number(data[r4]! <= address) +
-      Number(data[r5]! <= address) +
-      Number(data[r6]! <= address) +
-      Number(data[r7]! <= address);
-    const at = (r0 + Math.imul(index, stride)) | 0;
-    return data[at]! <= address ? at : -1;
-  }
-
-  /** As `seek`, where several ranges start at the address: their values decide, between chunks as in a chunk. */
-  #seekValue(start: number, value: number): number {
-    const chunks = this.#chunks;
-    const { data } = chunks;
-    const isBehind = (at: number) => data[at]! > start || (data[at] === start && data[at + VALUE]! > value);
-    let position = 0;
-    for (let above = chunks.count; above - position > 1; ) {
-      const middle = (position + above) >> 1;
-      if (isBehind(chunks.at(middle, 0))) above = middle;
-      else position = middle;
-    }
-    this.#position = position;
-    let index = -1;
-    for (let above = chunks.size(position); above - index > 1; ) {
-      const middle = (index + above) >> 1;
-      if (isBehind(chunks.at(position, middle))) above = middle;
-      else index = middle;
-    }
-    return index < 0 ? -1 : chunks.at(position, index);
   }
 
   /** Halves a full chunk, and moves the cursor to where record `index` is to go. */
   #split(index: number): number {
-    const position = this.#position;
+    const position = this.#chunks.position;
     // What is added in order fills its chunks.
     const keep = index === MAX_COUNT && position + 1 === this.#chunks.count ? MAX_COUNT : (MAX_COUNT + 1) / 2;
     this.#open(position + 1);
@@ -272,7 +196,7 @@ export class RangeIndex {
       weights.update(position + 1);
     }
     if (index <= keep && keep < MAX_COUNT) return index;
-    this.#position++;
+    this.#chunks.position++;
     return index - keep;
   }
 
@@ -306,11 +230,10 @@ export class RangeIndex {
   #moved(): void {
     this.#records = this.#chunks.data;
     this.#last = this.#chunks.bases[0]! + HEAD;
-    this.#scratch[NEXT] = -Infinity;
   }
 
   #isGreatest(at: number): boolean {
-    for (const weights of this.#weights) if (weights.isGreatest(this.#position, at)) return true;
+    for (const weights of this.#weights) if (weights.isGreatest(this.#chunks.position, at)) return true;
     return false;
   }
 }

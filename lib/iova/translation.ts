@@ -2,9 +2,13 @@
 import { AddressError, hex } from '../errors.js';
 import type { Chain } from '../ring/chain.js';
 import { checkRange } from './check-range.js';
-import { RECORD_END as END, RECORD_VALUE as VALUE } from './chunks.js';
+import { RECORD_END, RECORD_VALUE } from './chunks.js';
 import { appendPieces } from './pieces.js';
 import { RangeIndex } from './range-index.js';
+
+// See chunks.ts.
+const END = RECORD_END;
+const VALUE = RECORD_VALUE;
 
 /** One range: addresses [from, from + size) are [to, to + size) on the other side. Plain data: it goes to workers as it is. */
 export interface TranslationEntry {
@@ -56,7 +60,7 @@ export class Translation {
   /** All ranges, sorted by `from`. */
   entries(): TranslationEntry[] {
     const entries: TranslationEntry[] = [];
-    this.#ranges.forEach((records, at) => {
+    this.#ranges.each((records, at) => {
       const from = records[at]!;
       const end = records[at + END]!;
       entries.push({ from, size: Math.abs(end) - from, to: from + records[at + VALUE]!, writable: end > 0 });

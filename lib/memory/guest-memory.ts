@@ -2,7 +2,7 @@
  * A machine's memory: which region stands behind which guest physical address. It changes in transactions, in which those who
  * map it for a device take part as listeners.
  */
-import { AddressError, hex, VdpaError } from '../errors.js';
+import { AddressError, ClosedError, hex, VdpaError } from '../errors.js';
 import { checkTopology } from './check-topology.js';
 import { MemoryRegion } from './region.js';
 import { describeSection, findSection, type MemoryKind, type MemoryShape, type Section } from './section.js';
@@ -30,6 +30,7 @@ export class GuestMemory {
   readonly #listeners = new Set<MemoryListener>();
   /** The last commit: the next one starts when it has ended. */
   #committed: Promise<void> = Promise.resolve();
+  #open = true;
 
   private constructor({ sections, end }: MemoryShape, regions: Iterable<MemoryRegion>, hotplug?: HotplugWindow) {
     this.#sections = sections;
@@ -83,12 +84,27 @@ export class GuestMemory {
     return this.#sections.reduce((sum, section) => sum + section.size, 0);
   }
 
-  /** Starts a change; nothing happens before its `commit`. Commits follow one another. */
+  /** Starts a change; nothing happens before its `commit`. Commits follow one another. @throws ClosedError */
   begin(): MemoryTransaction {
-    return new MemoryTransaction(content => {
-      const result = this.#committed.then(() => this.#commit(content));
-      this.#committed = result.catch(() => {});
-      return result;
+    this.#requireOpen();
+    return new MemoryTransaction(content => this.#queue(() => this.#commit(content)));
+  }
+
+  /**
+   * A change that depends on what is there: `build` adds to the transaction, and removes, when all earlier ones have ended.
+   * @throws as `commit`, and whatever `build` throws; nothing has changed then.
+   */
+  change<T>(build: (transaction: MemoryTransaction) => T): Promise<T> {
+    return this.#queue(async () => {
+      const transaction = new MemoryTransaction(content => this.#commit(content));
+      try {
+        const result = build(transaction);
+        await transaction.commit();
+        return result;
+      } catch (error) {
+        transaction.abort();
+        throw error;
+      }
     });
   }
 
@@ -119,10 +135,26 @@ export class GuestMemory {
 
   /** Gives up this thread's windows; the thread that made the memory frees it. */
   close(): void {
+    this.#open = false;
     for (const region of this.#regions.values()) region.close();
   }
 
+  /** One after another, whether the last one succeeded or not. */
+  #queue<T>(step: () => Promise<T>): Promise<T> {
+    const result = this.#committed.then(step);
+    this.#committed = result.then(
+      () => {},
+      () => {},
+    );
+    return result;
+  }
+
+  #requireOpen(): void {
+    if (!this.#open) throw new ClosedError('Guest memory');
+  }
+
   async #commit({ added, removed, regions }: TransactionContent): Promise<void> {
+    this.#requireOpen();
     for (const section of added) {
       this.#requireRegion(section, regions);
       this.#requireRoom(section);

@@ -69,14 +69,15 @@ export class MemoryTransaction {
     try {
       await this.#commit({ added: this.#added, removed: this.#removed, regions: this.#regions });
     } catch (error) {
+      // Should a device hold one of them all the same, the addon keeps it in memory (native/device_file.h).
       for (const region of this.#regions) region.close();
       throw error;
     }
   }
 
-  /** Gives it up. */
+  /** Gives it up, unless it has ended. */
   abort(): void {
-    this.#requireOpen();
+    if (this.#ended) return;
     this.#ended = true;
     for (const region of this.#regions) region.close();
   }

@@ -57,7 +57,8 @@ export class DirtyPages implements DirtyTotals {
 
   #merge(snapshot: DirtySnapshot): number {
     const view = DirtyView.of(snapshot);
+    const pages = view.count();
     this.#pending.or(view);
-    return view.count();
+    return pages;
   }
 }

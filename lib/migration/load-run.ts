@@ -8,6 +8,7 @@ import { GuestMemory } from '../memory/guest-memory.js';
 import type { Topology } from '../memory/topology.js';
 import { Attachment } from '../svq/attachment.js';
 import type { QueueCounters } from '../svq/counters.js';
+import { finishAll } from './finish-all.js';
 
 export interface LoadOptions {
   readonly block: BlockDevice;
@@ -90,9 +91,11 @@ export class LoadRun {
 
   /** Resets and closes the device, ends the guest, frees memory. */
   async close(): Promise<void> {
-    await this.#attachment?.close();
-    await this.#options.block.device.close();
-    await this.#guest.close();
-    this.#memory.close();
+    await finishAll([
+      () => this.#attachment?.close(),
+      () => this.#options.block.device.close(),
+      () => this.#guest.close(),
+      () => this.#memory.close(),
+    ]);
   }
 }

@@ -20,6 +20,7 @@ import { allOf, compareMemory, copyMemory } from '../memory/transfer.js';
 import { Attachment, type StoppedQueues } from '../svq/attachment.js';
 import { guestRingIndices } from '../svq/guest-ring.js';
 import { DirtyPages } from './dirty-pages.js';
+import { finishAll } from './finish-all.js';
 import { Phases } from './phases.js';
 import type { MigrationReport } from './report.js';
 import { newFacts, summarise } from './summary.js';
@@ -100,13 +101,17 @@ export class Rehearsal {
 
   /** Resets and closes both devices, ends the guest, frees memory. Idempotent. */
   async close(): Promise<void> {
-    await this.#source?.close();
-    await this.#destination?.close();
-    await this.#options.from.device.close();
-    await this.#options.to.device.close();
-    await this.#guest.close();
-    this.#memory.close();
-    this.#copy.close();
+    const { from, to } = this.#options;
+    // In this order, each whatever becomes of those before it.
+    await finishAll([
+      () => this.#source?.close(),
+      () => this.#destination?.close(),
+      () => from.device.close(),
+      () => to.device.close(),
+      () => this.#guest.close(),
+      () => this.#memory.close(),
+      () => this.#copy.close(),
+    ]);
   }
 
   async #migrate(): Promise<void> {
@@ -145,7 +150,9 @@ export class Rehearsal {
       });
     this.#source = await attach(from, this.#memory, false);
     this.#destination = await attach(to, this.#copy, true);
-    this.#facts.skipped = this.#source.skipped;
+    for (const { device, skipped } of [this.#source, this.#destination]) {
+      this.#facts.skipped.push(...skipped.map(range => ({ path: device.path, range })));
+    }
     await this.#guest.start(this.#memory);
     await this.#source.startPassthrough();
   }

@@ -39,8 +39,8 @@ export interface Facts {
   blackout?: Blackout;
   comparison: CompareTotals;
   readonly shadow: QueueCounters[];
-  /** Guest memory that the devices were not given. */
-  skipped: readonly SkippedRange[];
+  /** Guest memory that a device was not given. */
+  readonly skipped: { readonly path: string; readonly range: SkippedRange }[];
 }
 
 export function newFacts(): Facts {
@@ -97,8 +97,8 @@ export function summarise(
   };
 }
 
-function leftOut(range: SkippedRange): string {
-  return `${describeSection(range)} was not given to the devices: ${range.why}.`;
+function leftOut({ path, range }: Facts['skipped'][number]): string {
+  return `${describeSection(range)} was not given to ${path}: ${range.why}.`;
 }
 
 /** Both times, without the comparison, which a real migration does not make. */

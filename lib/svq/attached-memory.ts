@@ -4,10 +4,10 @@
  */
 import { changeMaps } from '../device/change-maps.js';
 import type { Device } from '../device/device.js';
+import { OperationError } from '../errors.js';
 import { AddressSpace } from '../iova/address-space.js';
 import { DeviceMemory } from '../iova/device-memory.js';
 import type { IovaLimits } from '../iova/limits.js';
-import type { IovaMap } from '../iova/map.js';
 import type { Placement } from '../iova/placement.js';
 import type { SkippedRange } from '../iova/section-ranges.js';
 import type { TranslationEntry } from '../iova/translation.js';
@@ -39,8 +39,10 @@ export class AttachedMemory {
   /** Maps the device holds. */
   readonly space: AddressSpace;
   readonly #options: AttachedMemoryOptions;
-  #memory: DeviceMemory;
-  /** Guest addresses of other devices' memory that the kernel refused. */
+  #memory!: DeviceMemory;
+  /** The layout of the last maps: that of shadowed queues, or of passthrough. */
+  #shadowed = false;
+  /** Regions of other devices' memory that the kernel refused: they are never asked for again. */
   readonly #refused = new Set<number>();
   readonly #warnings: Warnings;
 
@@ -49,7 +51,7 @@ export class AttachedMemory {
     this.#options = options;
     this.space = new AddressSpace(0, options.limits);
     this.#warnings = new Warnings(options.onWarning);
-    this.#memory = this.#describe(options.memory.sections);
+    this.#memory = this.describe(options.memory.sections);
   }
 
   /** Address of the shadow rings. */
@@ -69,14 +71,50 @@ export class AttachedMemory {
 
   /** Makes the first maps. What the kernel refuses of other devices' memory is left out from now on. */
   async map(shadowed: boolean): Promise<void> {
-    this.#memory = await this.#change(this.#options.memory.sections, this.#memory, shadowed);
+    this.#shadowed = shadowed;
     this.#warn(this.skipped);
+    await this.#change(this.describe(this.#options.memory.sections));
   }
 
-  /** What a start must send: nothing where the maps stay; everything with `remap`, for a device that loses them in its reset. */
+  /**
+   * What a start must send: nothing where the maps stay; everything with `remap`, for a device that loses them in its reset.
+   * @throws AddressError when memory cannot stand like that; nothing has changed then.
+   */
   operations(shadowed: boolean, remap: boolean): Operation[] {
+    const { batched } = this.#options;
     const separate = this.#memory.optional(shadowed);
-    return this.space.plan(this.#memory.maps(shadowed), { remap, batched: this.#options.batched, separate });
+    return this.space.plan(this.#memory.maps(shadowed), { remap, batched, separate, merge: false });
+  }
+
+  /** The device works with the maps of shadowed queues, or of passthrough: changes are made to these. */
+  serves(shadowed: boolean): void {
+    this.#shadowed = shadowed;
+  }
+
+  /**
+   * Leaves out what made a start fail, if it is a map that the guest can do without.
+   * @returns whether it was; then another start may succeed.
+   */
+  leaveOut(error: unknown, shadowed: boolean): boolean {
+    const { iova } = error instanceof OperationError ? error.details : {};
+    const range = this.#memory.ranges.find(
+      candidate => candidate.kind === 'ram-device' && (shadowed ? candidate.iova : candidate.gpa) === iova,
+    );
+    if (!range) return false;
+    this.#refused.add(range.region);
+    this.#set(this.#memory.without(this.#refused));
+    return true;
+  }
+
+  /**
+   * The machine's memory as it will be on this device, for `follow`.
+   * @throws AddressError when RAM or ROM cannot be mapped.
+   */
+  describe(sections: readonly Section[]): DeviceMemory {
+    const { memory, rings, placement, limits } = this.#options;
+    const { end, hotplug } = memory;
+    const options = { placement, limits, rings: { region: rings.id, size: rings.size }, hotplug, end };
+    return new DeviceMemory(sections, options, this.#memory, this.#refused);
   }
 
   /**
@@ -84,37 +122,34 @@ export class AttachedMemory {
    * @returns how translation changed with it.
    * @throws AddressError, OperationError: the device then holds what it held.
    */
-  async follow(sections: readonly Section[], shadowed: boolean): Promise<TranslationChange> {
+  async follow(wanted: DeviceMemory): Promise<TranslationChange> {
     const before = this.#memory;
-    this.#memory = await this.#change(sections, this.#describe(sections, before), shadowed);
-    const known = new Set(before.skipped.map(({ gpa }) => gpa));
-    this.#warn(this.skipped.filter(({ gpa }) => !known.has(gpa)));
+    await this.#change(wanted);
     return difference(before.translation(), this.#memory.translation());
   }
 
   /** Maps what is wanted; what the kernel refuses of it is left out, if the guest can do without. */
-  async #change(sections: readonly Section[], wanted: DeviceMemory, shadowed: boolean): Promise<DeviceMemory> {
+  async #change(wanted: DeviceMemory): Promise<void> {
     const { device, batched } = this.#options;
+    const shadowed = this.#shadowed;
     const optional = wanted.optional(shadowed);
-    // A batch hides its failure, and no guest is dark here: it is worth a second look.
-    const probe = true;
-    const { refused } = await changeMaps(device, this.space, wanted.maps(shadowed), { batched, optional, probe });
-    if (refused.length === 0) return wanted;
-    const gone = new Set(refused.map((map: IovaMap) => map.iova));
-    for (const { gpa, iova } of wanted.ranges) if (gone.has(shadowed ? iova : gpa)) this.#refused.add(gpa);
-    return this.#describe(sections, wanted);
+    const maps = wanted.maps(shadowed);
+    // A batch hides its failure, and no guest is dark here: it is worth a second look. Sections come and go one by one, so each has
+    // an entry of its own.
+    const { refused } = await changeMaps(device, this.space, maps, { batched, optional, probe: true, merge: false });
+    for (const { region } of refused) this.#refused.add(region);
+    this.#set(refused.length === 0 ? wanted : wanted.without(this.#refused));
+  }
+
+  #set(memory: DeviceMemory): void {
+    const known = new Set(this.#memory.skipped.map(({ gpa }) => gpa));
+    this.#memory = memory;
+    this.#warn(memory.skipped.filter(({ gpa }) => !known.has(gpa)));
   }
 
   #warn(skipped: readonly SkippedRange[]): void {
     const { path } = this.#options.device;
     this.#warnings.add(skipped.map(range => `${describeSection(range)} is not given to ${path}: ${range.why}.`));
-  }
-
-  #describe(sections: readonly Section[], previous?: DeviceMemory): DeviceMemory {
-    const { memory, rings, placement, limits } = this.#options;
-    const { end, hotplug } = memory;
-    const options = { placement, limits, rings: { region: rings.id, size: rings.size }, hotplug, end };
-    return new DeviceMemory(sections, options, previous, this.#refused);
   }
 }
 

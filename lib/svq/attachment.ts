@@ -18,7 +18,7 @@ import type { IovaLimits } from '../iova/limits.js';
 import type { Placement } from '../iova/placement.js';
 import type { SkippedRange } from '../iova/section-ranges.js';
 import type { GuestMemory, MemoryChange } from '../memory/guest-memory.js';
-import { describeSection } from '../memory/section.js';
+import { describeSection, type Section } from '../memory/section.js';
 import type { QueueAddresses } from '../ring/addresses.js';
 import {
   VHOST_BACKEND_F_IOTLB_BATCH,
@@ -30,8 +30,9 @@ import type { Operation, OperationResult } from '../uapi/operation.js';
 import { AttachedMemory, type TranslationChange } from './attached-memory.js';
 import type { QueueCounters } from './counters.js';
 import { guestRingIndices } from './guest-ring.js';
-import { type QueueState, type ShadowEnd, type ShadowThread, startShadowThread } from './shadow.js';
+import type { QueueState, ShadowEnd, ShadowThread } from './shadow.js';
 import { ShadowRings } from './shadow-rings.js';
+import { FRESH, ShadowThreads } from './shadow-threads.js';
 
 /** How long requests in flight may take to come back before a switch to passthrough gives up, in milliseconds. */
 const DRAIN_MS = 10_000;
@@ -70,7 +71,7 @@ export class Attachment {
   readonly #observed: Device;
   readonly #rings: ShadowRings;
   /** Started at attach, so that a switch does not wait for threads. */
-  readonly #shadows: readonly ShadowThread[];
+  readonly #shadows: ShadowThreads;
   #mode: AttachmentMode = 'attached';
   /** A start was tried, so that the device must be reset before the next. */
   #started = false;
@@ -102,7 +103,7 @@ export class Attachment {
       throw error;
     }
     this.#observed = observe(device, (operations, results) => this.space.apply(operations, results));
-    this.#shadows = queues.map(() => startShadowThread());
+    this.#shadows = new ShadowThreads(queues.length);
     this.#unlisten = memory.listen(change => this.#exclusive(() => this.#follow(change)));
   }
 
@@ -113,8 +114,10 @@ export class Attachment {
   static async attach(options: AttachmentOptions): Promise<Attachment> {
     const attachment = new Attachment(options);
     try {
-      await attachment.#submit([{ op: 'setBackendFeatures', features: options.backendFeatures }]);
-      await attachment.#memory.map(options.startShadowed ?? false);
+      await attachment.#exclusive(async () => {
+        await attachment.#submit([{ op: 'setBackendFeatures', features: options.backendFeatures }]);
+        await attachment.#memory.map(options.startShadowed ?? false);
+      });
       return attachment;
     } catch (error) {
       await attachment.#release();
@@ -159,19 +162,12 @@ export class Attachment {
 
   async #startShadow(states?: readonly QueueState[]): Promise<OperationResult[]> {
     this.#require('attached', 'stopped');
-    const { queues } = this.#options;
-    const fresh: QueueState = { availIndex: 0, usedIndex: 0, inFlight: [] };
-    // The thread initialises the shadow ring afresh, so it must be done before the device looks at it.
-    await Promise.all(
-      this.#shadows.map((shadow, i) => shadow.call('start', this.#shadowConfig(i, states?.[i] ?? fresh))),
-    );
-    const operations = this.#startOperations(
-      true,
-      queues.map(() => 0),
-    );
-    const results = await this.#submit(operations);
-    this.#mode = 'shadowed';
-    this.#states = undefined;
+    const bases = this.#options.queues.map(() => 0);
+    const results = await this.#start(true, bases, async () => {
+      // The thread initialises the shadow ring afresh, so it must be done before the device looks at it.
+      await this.#shadows.start(i => this.#shadowConfig(i, states?.[i] ?? FRESH));
+    });
+    this.#serves('shadowed');
     this.#rings.kick();
     // Until its kick fd was bound anew the device could take the guest's kicks: the shadow looks once more.
     this.#kickGuestQueues();
@@ -191,6 +187,7 @@ export class Attachment {
   async #enterShadow(): Promise<number> {
     this.#require('passthrough');
     this.#requireSuspend();
+    this.#requireMaps(true);
     const bases = await this.#quiesce();
     const rings = this.#options.queues.map(queue => guestRingIndices(this.#options.memory, queue));
     const blocked = rings.findIndex((ring, i) => ring.usedIndex !== bases[i]);
@@ -213,6 +210,7 @@ export class Attachment {
   async #leaveShadow(): Promise<ShadowEnd[]> {
     this.#require('shadowed');
     this.#requireSuspend();
+    this.#requireMaps(false);
     const drained = await this.#ask(shadow => shadow.call('drain', DRAIN_MS));
     if (drained.includes(false)) {
       throw new VdpaError(
@@ -233,7 +231,7 @@ export class Attachment {
   async #stopShadow(): Promise<StoppedQueues> {
     this.#require('shadowed');
     const { queues } = this.#options;
-    this.#mode = 'stopped';
+    this.#become('stopped');
     const suspended = await this.#submit(quiesceOperations(queues.map(queue => queue.index)));
     return { ends: await this.#stopThreads(), suspended };
   }
@@ -253,8 +251,8 @@ export class Attachment {
     const { memory, queues } = this.#options;
     // Whatever failed, the device may be at work: it must not be while its rings are read or made afresh.
     await this.#submit(resetOperations());
-    if (await this.#threadsRun()) await this.#stopThreads();
-    this.#mode = 'stopped';
+    if (await this.#shadows.areRunning()) await this.#stopThreads();
+    this.#become('stopped');
     if (this.#states) await this.#startShadow(this.#states);
     else await this.#startPassthrough(queues.map(queue => guestRingIndices(memory, queue).usedIndex));
   }
@@ -295,8 +293,10 @@ export class Attachment {
   }
 
   async #close(): Promise<void> {
-    this.#mode = 'closed';
-    this.#unlisten();
+    this.#become('closed');
+    // A step under way fails without its threads, so that it does not keep the device from its reset.
+    await this.#shadows.end();
+    await this.#step;
     try {
       await this.#observed.submit([...resetOperations(), ...this.space.plan([])]);
     } finally {
@@ -307,33 +307,53 @@ export class Attachment {
 
   /** Frees what the device no longer uses: the threads first, they write to the rings. */
   async #release(): Promise<void> {
-    await Promise.all(this.#shadows.map(shadow => shadow.end()));
+    this.#unlisten();
+    await this.#shadows.end();
     this.#rings.close();
   }
 
   async #stopThreads(): Promise<ShadowEnd[]> {
-    const ends = await Promise.all(this.#shadows.map(shadow => shadow.call('stop')));
+    const ends = await this.#shadows.stop();
     this.#states = ends.map(end => end.state);
-    this.#mode = 'stopped';
+    this.#become('stopped');
     return ends;
-  }
-
-  /** A start that failed on the device has left its threads running. */
-  async #threadsRun(): Promise<boolean> {
-    const running = await Promise.all(this.#shadows.map(shadow => shadow.call('isRunning')));
-    return running.includes(true);
   }
 
   /** Asks every shadow, while there are any. */
   #ask<T>(question: (shadow: ShadowThread) => Promise<T>): Promise<T[]> {
-    return this.#mode === 'shadowed' ? Promise.all(this.#shadows.map(question)) : Promise.resolve([]);
+    return this.#mode === 'shadowed' ? this.#shadows.ask(question) : Promise.resolve([]);
   }
 
   async #startPassthrough(bases: readonly number[]): Promise<void> {
-    await this.#submit(this.#startOperations(false, bases));
-    this.#mode = 'passthrough';
-    this.#states = undefined;
+    await this.#start(false, bases);
+    this.#serves('passthrough');
     this.#kickGuestQueues();
+  }
+
+  /**
+   * From reset, or attached, to DRIVER_OK. Without the maps that the kernel refuses and the guest can do without.
+   * @param prepare What must be done before the device starts.
+   */
+  async #start(shadowed: boolean, bases: readonly number[], prepare?: () => Promise<void>): Promise<OperationResult[]> {
+    for (;;) {
+      await prepare?.();
+      try {
+        return await this.#submit(this.#startOperations(shadowed, bases));
+      } catch (error) {
+        if (!this.#memory.leaveOut(error, shadowed)) throw error;
+      }
+    }
+  }
+
+  #serves(mode: 'passthrough' | 'shadowed'): void {
+    this.#become(mode);
+    this.#memory.serves(mode === 'shadowed');
+    this.#states = undefined;
+  }
+
+  /** A step that was under way at a close does not undo it. */
+  #become(mode: AttachmentMode): void {
+    if (this.#mode !== 'closed') this.#mode = mode;
   }
 
   /**
@@ -344,7 +364,7 @@ export class Attachment {
     const canResume = (this.#options.backendFeatures & VHOST_BACKEND_F_RESUME) !== 0n;
     if (!canResume) return this.#startPassthrough(usedIndices);
     await this.#submit([{ op: 'resume' }]);
-    this.#mode = 'passthrough';
+    this.#serves('passthrough');
     this.#kickGuestQueues();
   }
 
@@ -354,18 +374,23 @@ export class Attachment {
   }
 
   async #quiesce(): Promise<number[]> {
-    this.#mode = 'stopped';
+    this.#become('stopped');
     const indices = this.#options.queues.map(queue => queue.index);
     const results = await this.#submit(quiesceOperations(indices));
     return indices.map((_, i) => numberAt(results, i + 1));
   }
 
+  /** A reset forgets the device's maps, unless it was told to keep them. */
+  get #losesMaps(): boolean {
+    return (this.#options.backendFeatures & VHOST_BACKEND_F_IOTLB_PERSIST) === 0n;
+  }
+
   /** Reset (but for the first start), maps where they must change or were lost, and everything up to DRIVER_OK. */
   #startOperations(shadowed: boolean, bases: readonly number[]): Operation[] {
-    const { queues, features, backendFeatures } = this.#options;
+    const { queues, features } = this.#options;
     const again = this.#started;
     this.#started = true;
-    const lost = again && (backendFeatures & VHOST_BACKEND_F_IOTLB_PERSIST) === 0n;
+    const lost = again && this.#losesMaps;
     const programs = queues.map((queue, i) =>
       shadowed ? this.#rings.program(i, bases[i]!, this.#memory.ringsIova) : { ...queue, base: bases[i]! },
     );
@@ -378,23 +403,31 @@ export class Attachment {
 
   /** A change of memory under the running queues. */
   async #follow({ sections, removed }: MemoryChange): Promise<void> {
-    this.#require('attached', 'passthrough', 'shadowed');
-    for (const section of removed) {
-      const queue = this.#options.queues.find(({ addresses }) => isWithin(section, addresses));
-      if (!queue) continue;
-      throw new AddressError(
-        `${describeSection(section)} cannot be removed: queue ${queue.index} of ${this.device.path} is in it.`,
-        { details: { gpa: section.gpa, queue: queue.index } },
-      );
-    }
-    const shadowed = this.#mode === 'attached' ? (this.#options.startShadowed ?? false) : this.#mode === 'shadowed';
+    // Who closes while a change waits has no part in it.
+    if (this.#mode === 'closed') return;
+    for (const section of removed) this.#refuseQueueIn(section);
+    const wanted = this.#memory.describe(sections);
     let change: TranslationChange | undefined;
-    await this.#ask(shadow => shadow.call('pause'));
     try {
-      change = await this.#memory.follow(sections, shadowed);
+      await this.#ask(shadow => shadow.call('pause'));
+      change = await this.#memory.follow(wanted);
     } finally {
       await this.#ask(shadow => shadow.call('retranslate', change));
     }
+  }
+
+  #refuseQueueIn(section: Section): void {
+    const queue = this.#options.queues.find(({ addresses }) => isWithin(section, addresses));
+    if (!queue) return;
+    throw new AddressError(
+      `${describeSection(section)} cannot be removed: queue ${queue.index} of ${this.device.path} is in it.`,
+      { details: { gpa: section.gpa, queue: queue.index } },
+    );
+  }
+
+  /** Whether memory can stand as the next start wants it is found out while the device still works. */
+  #requireMaps(shadowed: boolean): void {
+    this.#memory.operations(shadowed, this.#losesMaps);
   }
 
   /** One step after another. */

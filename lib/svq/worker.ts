@@ -88,8 +88,11 @@ async function drain(timeoutMs: number): Promise<boolean> {
 
 function retranslate(change: TranslationChange | undefined): void {
   const { forwarder, loop } = current();
-  if (change) forwarder.retranslate(change.removed, change.added);
-  forwarder.pause(false);
+  try {
+    if (change) forwarder.retranslate(change.removed, change.added);
+  } finally {
+    forwarder.pause(false);
+  }
   // What came meanwhile came with kicks that found it paused.
   loop.pass();
 }

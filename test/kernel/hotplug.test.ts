@@ -32,7 +32,7 @@ test.each(CASES)(
     expect(await guest.attachment.fault()).toBeUndefined();
     expect(guest.completed).toBeGreaterThan(3 * steps);
     // Every kind of change was made many times.
-    for (const kind of ['plug', 'unplug', 'replace', 'alias', 'protect']) {
+    for (const kind of ['plug', 'unplug', 'replace', 'alias', 'protect', 'switch']) {
       expect(guest.changes[kind]).toBeGreaterThan(steps / 100);
     }
   },

@@ -1,4 +1,5 @@
 /** Whole machines' memory on a kernel device: mapped, changed and moved under a guest at work. */
+import { readFileSync } from 'node:fs';
 import { type Placement, plug, q35, type Section, unplug } from 'vhost-vdpa';
 import { afterEach, describe, expect, test } from 'vitest';
 import { CLEAN, Setup } from '../unit/attachment-setup.js';
@@ -59,4 +60,17 @@ describe(`a q35 machine of 128 GiB, batch_mapping ${BATCH_MAPPING}`, () => {
       expect(rest).toMatchObject(CLEAN);
     },
   );
+});
+
+test('memory that is unplugged is given back while the device stays open', async () => {
+  setup = await Setup.make(devicePath('vblk0'), { memory: q35({ ram: GIB, maxmem: 2 * GIB, slots: 2 }) });
+  const { attachment, memory } = setup;
+  await attachment.startPassthrough();
+  for (let i = 0; i < 10; i++) {
+    const { gpa } = await plug(memory, 2 ** 22);
+    new Uint8Array(memory.view(gpa, 2 ** 22)).fill(1);
+    await unplug(memory, gpa);
+  }
+  expect(readFileSync('/proc/self/maps', 'utf8')).not.toContain('/memfd:dimm');
+  await setup.progress();
 });

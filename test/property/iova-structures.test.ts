@@ -47,7 +47,7 @@ function waves(
       throw new Error(`seed ${seed}, operation ${operation}`, { cause: error });
     }
   }
-  expect(wave).toBeGreaterThan(2 * heights.length);
+  expect(wave).toBeGreaterThanOrEqual(heights.length);
 }
 
 function same(actual: unknown, expected: unknown, what: string): void {
@@ -90,7 +90,7 @@ function sameItem(index: RangeIndex, at: number, item: Item | undefined, what: s
 
 function sameItems(index: RangeIndex, items: readonly Item[]): void {
   const found: Item[] = [];
-  index.forEach((records, at) => {
+  index.each((records, at) => {
     found.push({ start: records[at], end: records[at + END], value: records[at + VALUE] });
   });
   expect(found).toEqual(items);
@@ -191,8 +191,16 @@ describe('a range index', () => {
       const address = random.below(64) - 1;
       const upTo = items.filter(item => item.start <= address);
       const at = index.seek(address);
-      sameItem(index, at, upTo.at(-1), 'below');
-      same(index.startAfter(at), items[upTo.length]?.start ?? Infinity, 'start after');
+      sameItem(index, at, upTo.at(-1), 'sought');
+      sameItem(index, index.below(address), upTo.at(-1), 'below');
+      const near = address + random.below(3);
+      sameItem(
+        index,
+        index.below(near),
+        items.findLast(item => item.start <= near),
+        'below, again',
+      );
+      same(index.startAfter(index.seek(address)), items[upTo.length]?.start ?? Infinity, 'start after');
       const which = random.below(2);
       const most = upTo.reduce((greatest, item) => Math.max(greatest, weights[which](item)), 0);
       const expected = most > 0 ? upTo.find(item => weights[which](item) === most) : undefined;
@@ -354,15 +362,14 @@ describe('an allocator', () => {
 });
 
 describe('a translation', () => {
-  const PAGES = 2048;
-
-  it('is a table of pages', () => {
+  /** @param changes Of 16 operations, how many add or remove. */
+  function compare(pages: number, changes: number, run: Omit<Waves, 'size'>): void {
     const table = new Translation([]);
-    const owners: (TranslationEntry | undefined)[] = new Array(PAGES).fill(undefined);
+    const owners: (TranslationEntry | undefined)[] = new Array(pages).fill(undefined);
     const entries: TranslationEntry[] = [];
     const out = new Chain(8);
     const add = (random: Random) => {
-      const from = random.below(PAGES - 8);
+      const from = random.below(pages - 8);
       const size = 1 + random.below(random.below(4) ? 2 : 8);
       const entry = { from, size, to: random.below(2 ** 32), writable: random.below(4) > 0 };
       const isFree = owners.slice(from, from + size).every(owner => owner === undefined);
@@ -396,7 +403,7 @@ describe('a translation', () => {
       return { length, to: owner.to + page - owner.from };
     };
     const translate = (random: Random) => {
-      const from = random.below(PAGES + 4) - 2;
+      const from = random.below(pages + 4) - 2;
       const length = random.below(12);
       const write = random.below(2) > 0;
       out.reset();
@@ -419,13 +426,22 @@ describe('a translation', () => {
       same(out.count, count, 'pieces');
       same(write ? out.writableBytes : out.readableBytes, page - from, 'bytes');
     };
-    waves({ seed: SEED + 3, operations: OPERATIONS, size: () => entries.length }, (random, rising) => {
+    const rise = Math.ceil(changes * 0.8);
+    waves({ ...run, size: () => entries.length }, (random, rising) => {
       const dice = random.below(16);
-      if (dice < 4) (rising || entries.length === 0 ? add : remove)(random);
-      else if (dice < 5) (rising && entries.length > 0 ? remove : add)(random);
-      else translate(random);
-      if (random.below(4000) === 0) expect(table.entries()).toEqual([...entries].sort((a, b) => a.from - b.from));
+      if (dice >= changes) translate(random);
+      else if (entries.length > 0 && rising !== dice < rise) remove(random);
+      else add(random);
+      if (random.below(Math.max(4000, 4 * entries.length)) === 0) {
+        expect(table.entries()).toEqual([...entries].sort((a, b) => a.from - b.from));
+      }
     });
+  }
+
+  it('is a table of pages', () => compare(2048, 5, { seed: SEED + 3, operations: OPERATIONS }));
+
+  it('is one with tens of thousands of ranges, too', () => {
+    compare(1 << 17, 14, { seed: SEED + 4, operations: OPERATIONS / 4, heights: [20_000, 5000] });
   });
 });
 
@@ -544,7 +560,7 @@ describe('an IOVA tree', () => {
       if (done) same(at, from + length, 'end');
     };
     waves(
-      { seed: SEED + 4, operations: OPERATIONS, heights: LOW_HEIGHTS, size: () => maps.length },
+      { seed: SEED + 5, operations: OPERATIONS, heights: LOW_HEIGHTS, size: () => maps.length },
       (random, rising) => {
         const dice = random.below(16);
         if (dice < 4) (rising || maps.length === 0 ? map : unmap)(random);
@@ -556,5 +572,122 @@ describe('an IOVA tree', () => {
         if (random.below(4000) === 0) expect(tree.maps()).toEqual(maps);
       },
     );
+  });
+});
+
+describe('every byte', () => {
+  const OWN = 0x7f00_0000_0000;
+  const BACKING = 64;
+  const RELOCATION = 2 ** 40;
+
+  interface Section {
+    readonly gpa: number;
+    readonly hva: number;
+    readonly iova: number;
+    readonly size: number;
+    readonly writable: boolean;
+  }
+
+  /** Guest memory in pieces of the process's: fragments, aliases of each other, with gaps on either side or on none. */
+  function machine(random: Random, tree: IovaTree): Section[] {
+    const sections: Section[] = [];
+    let gpa = 0;
+    let hva = OWN;
+    for (let i = 0; i < 24; i++) {
+      const size = (1 + random.below(6)) * PAGE;
+      if (random.below(3) === 0) gpa += random.below(4) * PAGE;
+      if (random.below(2) === 0) hva = OWN + random.below(BACKING) * PAGE;
+      const writable = random.below(4) > 0;
+      const iova = tree.map({ gpa, hva, size, writable }, random.below(2) === 0 ? gpa + RELOCATION : undefined);
+      sections.push({ gpa, hva, iova, size, writable });
+      gpa += size;
+      hva += size;
+    }
+    return sections;
+  }
+
+  /** Sections by the guest's pages. */
+  function pagesOf(sections: readonly Section[]): Map<number, Section> {
+    const pages = new Map<number, Section>();
+    for (const section of sections) {
+      for (let at = section.gpa; at < section.gpa + section.size; at += PAGE) pages.set(at / PAGE, section);
+    }
+    return pages;
+  }
+
+  /** The address of one byte on the other side. */
+  function single(lookup: (out: Chain) => boolean): number | undefined {
+    const out = new Chain(1);
+    return lookup(out) ? out.addr[0] : undefined;
+  }
+
+  it('of random sections is at the IOVA of its memory, from all sides', () => {
+    for (let seed = SEED; seed < SEED + 60; seed++) {
+      const tree = new IovaTree({ first: 0n, last: 2n ** 64n - 1n });
+      const sections = machine(new Random(seed), tree);
+      for (const { gpa, hva, iova, size, writable } of sections) {
+        for (let page = 0; page < size; page += PAGE) {
+          for (const offset of [page, page + 1, page + PAGE / 2, page + PAGE - 1]) {
+            const what = `seed ${seed}, guest address ${gpa + offset}`;
+            same(
+              single(out => tree.gpaToIova(gpa + offset, 1, writable, out)),
+              iova + offset,
+              what,
+            );
+            same(
+              single(out => tree.iovaToGpa(iova + offset, 1, writable, out)),
+              gpa + offset,
+              what,
+            );
+            same(
+              single(out => tree.iovaToHva(iova + offset, 1, writable, out)),
+              hva + offset,
+              what,
+            );
+            same(single(out => tree.gpaToIova(gpa + offset, 1, true, out)) !== undefined, writable, what);
+            // Another section may have the same memory: wherever it is found, it is there.
+            const found = single(out => tree.hvaToIova(hva + offset, 1, writable, out));
+            same(
+              single(out => tree.iovaToHva(found ?? -1, 1, writable, out)),
+              hva + offset,
+              what,
+            );
+          }
+        }
+      }
+    }
+  });
+
+  it('of random ranges is where it is alone', () => {
+    const out = new Chain(64);
+    for (let seed = SEED; seed < SEED + 60; seed++) {
+      const random = new Random(seed);
+      const tree = new IovaTree({ first: 0n, last: 2n ** 64n - 1n });
+      const pages = pagesOf(machine(random, tree));
+      for (let i = 0; i < 300; i++) {
+        const from = random.below(140 * PAGE);
+        const length = 1 + random.below(12 * PAGE);
+        const write = random.below(3) === 0;
+        const section = (at: number) => {
+          const found = pages.get(Math.floor(at / PAGE));
+          return found && (found.writable || !write) ? found : undefined;
+        };
+        let isMapped = true;
+        for (let at = from; at < from + length; at += PAGE - (at % PAGE)) isMapped &&= section(at) !== undefined;
+        const what = `seed ${seed}, ${length} bytes at guest address ${from}`;
+        out.reset();
+        same(tree.gpaToIova(from, length, write, out), isMapped, what);
+        if (!isMapped) continue;
+        let at = from;
+        for (let piece = 0; piece < out.count; piece++) {
+          for (let byte = 0; byte < out.len[piece]; byte += byte === 0 ? 1 : 97) {
+            const { gpa, iova } = section(at + byte)!;
+            same(out.addr[piece] + byte, iova + (at + byte - gpa), what);
+          }
+          at += out.len[piece];
+        }
+        same(at, from + length, what);
+      }
+    }
   });
 });

@@ -238,6 +238,8 @@ describe('plans', () => {
           rolledBack++;
         }
         life.kernel.sabotage = () => undefined;
+        // A full table has no entry left to find out with what a batch hid, unless a map in use went for a moment.
+        if (secret !== undefined && life.vhost.length === life.cap) break;
         life.requireExact(life.cells);
       }
     }

@@ -25,6 +25,7 @@ export interface SetupOptions {
   /** What is known of the device's limits instead. */
   readonly limits?: Partial<IovaLimits>;
   readonly onWarning?: (text: string) => void;
+  readonly startShadowed?: boolean;
 }
 
 const MEMORY = 2 ** 26;
@@ -40,7 +41,14 @@ export class Setup {
 
   static async make(
     reference: string,
-    { placement = 'identity', wrap = d => d, memory = MEMORY, limits: known = {}, onWarning }: SetupOptions = {},
+    {
+      placement = 'identity',
+      wrap = d => d,
+      memory = MEMORY,
+      limits: known = {},
+      onWarning,
+      startShadowed = false,
+    }: SetupOptions = {},
   ): Promise<Setup> {
     const setup = new Setup();
     const record = (device: Device) => observe(wrap(device), operations => setup.operations.push(...operations));
@@ -60,6 +68,7 @@ export class Setup {
       features,
       backendFeatures,
       limits: { ...limits, ...known },
+      startShadowed,
       ...(onWarning && { onWarning }),
       queues,
       placement,

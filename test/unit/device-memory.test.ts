@@ -151,9 +151,12 @@ describe('a machine on a device', () => {
     expect(describeMemory([...sections(), bar], 'identity', { limits, end: 4 * GIB }).skipped).toMatchObject([
       { name: 'bar', reason: 'out-of-range' },
     ]);
-    const refused = describeMemory([...sections(), bar], 'identity', {}, undefined, new Set([bar.gpa]));
+    const refused = describeMemory([...sections(), bar], 'identity', {}, undefined, new Set([bar.region]));
     expect(refused.skipped).toMatchObject([{ name: 'bar', reason: 'refused' }]);
     expect(refused.optional(false)).toEqual(new Set());
+    // That is said of devices' memory only.
+    const own = ram(2 ** 41, MIB, small);
+    expect(describeMemory([own], 'identity', {}, undefined, new Set([own.region])).skipped).toEqual([]);
     const whole = describeMemory([...sections(), bar], 'relocated');
     expect(whole.optional(false)).toEqual(new Set([2 ** 41]));
     expect(whole.optional(true)).toEqual(new Set([2 ** 41 + RELOCATION]));

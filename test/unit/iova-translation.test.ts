@@ -95,4 +95,86 @@ describe('a translation', () => {
     const build = () => new Translation([entry(0x2000, 0x1000, 0), entry(0x1000, 0x1001, 0)]);
     expect(build).toThrow(expect.objectContaining({ code: 'ERR_VDPA_ADDRESS', details: { address: 0x2000 } }));
   });
+
+  it('is told in order, with what was added and without what was removed', () => {
+    const changing = new Translation([entry(0x2000, 0x1000, 0), entry(0, 0x1000, 0x5000, false)]);
+    changing.add(entry(0x1000, 0x1000, 0x9000));
+    expect(pieces(changing, 0xfff, 0x1002)).toEqual([
+      [0x5fff, 1, 'r'],
+      [0x9000, 0x1000, 'r'],
+      [0, 1, 'r'],
+    ]);
+    changing.remove(0x2000);
+    expect(pieces(changing, 0x1fff, 2)).toBeUndefined();
+    expect(changing.entries()).toEqual([entry(0, 0x1000, 0x5000, false), entry(0x1000, 0x1000, 0x9000)]);
+    changing.add(entry(0x2000, 0x10, 0x30));
+    expect(pieces(changing, 0x200f, 1, true)).toEqual([[0x3f, 1, 'w']]);
+  });
+
+  it('forgets a range that it found last', () => {
+    const changing = new Translation([entry(0x1000, 0x1000, 0), entry(0x3000, 0x1000, 0x9000)]);
+    expect(pieces(changing, 0x1800, 1)).toBeDefined();
+    changing.remove(0x1000);
+    expect(pieces(changing, 0x1800, 1)).toBeUndefined();
+    expect(pieces(changing, 0x3800, 1)).toEqual([[0x9800, 1, 'r']]);
+    changing.add(entry(0x1800, 0x10, 0x70));
+    expect(pieces(changing, 0x1800, 1)).toEqual([[0x70, 1, 'r']]);
+  });
+
+  it('refuses to add what overlaps, and to remove what is not there', () => {
+    const changing = new Translation([entry(0x2000, 0x2000, 0)]);
+    for (const [from, size, address] of [
+      [0x1000, 0x1001, 0x2000],
+      [0x3fff, 0x1000, 0x3fff],
+      [0x2800, 0x10, 0x2800],
+      [0, 0x10000, 0x2000],
+    ]) {
+      const error = expect.objectContaining({ code: 'ERR_VDPA_ADDRESS', details: { address } });
+      expect(() => changing.add(entry(from, size, 0))).toThrow(error);
+    }
+    for (const from of [0, 0x1fff, 0x2001, 0x4000]) {
+      const error = expect.objectContaining({ code: 'ERR_VDPA_ADDRESS', details: { address: from } });
+      expect(() => changing.remove(from)).toThrow(error);
+    }
+    expect(changing.entries()).toEqual([entry(0x2000, 0x2000, 0)]);
+  });
+
+  it.each([
+    ['empty', 0x1000, 0, 0],
+    ['of a negative size', 0x1000, -1, 0],
+    ['of half bytes', 0x1000, 0.5, 0],
+    ['below 0', -1, 2, 0],
+    ['above 2^53 - 1', 2 ** 53 - 0x1000, 0x1001, 0],
+    ['above 2^53 - 1 on the other side', 0, 0x1001, 2 ** 53 - 0x1000],
+    ['nowhere', Number.NaN, 1, 0],
+  ])('refuses a range that is %s', (_what, from, size, to) => {
+    expect(() => new Translation([entry(from, size, to)])).toThrow(
+      expect.objectContaining({ code: 'ERR_VDPA_ADDRESS' }),
+    );
+  });
+
+  it('gives pieces of less than 4 GiB, which is what a buffer can have', () => {
+    const large = new Translation([entry(0, 2 ** 34, 2 ** 40)]);
+    for (const length of [2 ** 32 - 2 ** 16, 2 ** 32 - 1, 2 ** 32, 2 ** 33 + 7]) {
+      const parts = pieces(large, 0x1000, length) ?? [];
+      expect(parts.reduce((sum, part) => sum + Number(part[1]), 0)).toBe(length);
+      let next = 2 ** 40 + 0x1000;
+      for (const [address, bytes] of parts) {
+        expect(address).toBe(next);
+        next += Number(bytes);
+      }
+    }
+    expect(pieces(large, 0, 2 ** 33, false, 2)).toBeUndefined();
+  });
+
+  it('finds each of a million ranges', () => {
+    const many = new Translation(Array.from({ length: 1_000_000 }, (_, i) => entry(2 * i, 1, 10 * i)));
+    const out = new Chain(1);
+    for (let i = 0; i < 1_000_000; i++) {
+      out.reset();
+      const found = many.translate(2 * i, 1, true, out) && out.addr[0] === 10 * i;
+      out.reset();
+      if (!found || many.translate(2 * i + 1, 1, true, out)) expect.fail(`at ${i}`);
+    }
+  });
 });

@@ -29,6 +29,7 @@ const VIRTIO_BLK_T_OUT = 1;
 /** Of the boot memory: the queue, then a header and a status for each request. */
 const QUEUE_GPA = MIB;
 const WINDOW = { base: 2 ** 32, size: 2 ** 30, slots: 8 };
+const SLOT_BYTES = WINDOW.size / 2 / WINDOW.slots;
 const BOOT_BYTES = 4 * MIB;
 /** Guest addresses where memory shows a second time: above the slots. */
 const ALIASES_GPA = WINDOW.base + WINDOW.size / 2;
@@ -117,8 +118,9 @@ export class PluggedGuest {
     return this.#memory.sections;
   }
 
-  /** One random change of memory under load. */
+  /** One random change of memory under load; now and then the rings change hands in between. */
   async step(): Promise<void> {
+    if (this.#random(50) === 0) await this.#switch();
     for (;;) {
       const roll = this.#random(100);
       const kind = roll < 35 ? 'plug' : roll < 60 ? 'unplug' : roll < 80 ? 'replace' : roll < 90 ? 'alias' : 'protect';
@@ -169,6 +171,12 @@ export class PluggedGuest {
     closeFd(this.#callFd);
   }
 
+  async #switch(): Promise<void> {
+    if (this.attachment.mode === 'shadowed') await this.attachment.leaveShadow();
+    else await this.attachment.enterShadow();
+    this.changes['switch'] = (this.changes['switch'] ?? 0) + 1;
+  }
+
   #change(kind: string, transaction: ReturnType<GuestMemory['begin']>): boolean {
     const idle = this.#idleSections();
     const victim = idle[this.#random(idle.length)];
@@ -176,7 +184,13 @@ export class PluggedGuest {
       case 'plug': {
         const slot = this.#freeSlot();
         if (slot === undefined) return false;
-        transaction.add({ name: 'dimm', gpa: slot, size: (1 + this.#random(64)) * PAGE * 16 });
+        const size = (1 + this.#random(64)) * PAGE * 16;
+        if (this.#random(2) === 0) transaction.add({ name: 'dimm', gpa: slot, size });
+        else {
+          // Neighbours in one memory: what becomes of one must not touch the other.
+          const { region } = transaction.add({ name: 'dimm', gpa: slot + size, size, offset: size });
+          transaction.add({ name: 'dimm', gpa: slot, size, region });
+        }
         return true;
       }
       case 'unplug':
@@ -184,7 +198,7 @@ export class PluggedGuest {
         transaction.remove(victim.gpa);
         return true;
       case 'replace':
-        if (!victim) return false;
+        if (!victim || this.#within(victim.gpa, SLOT_BYTES).length > 1) return false;
         transaction.remove(victim.gpa);
         transaction.add({ name: victim.name, gpa: victim.gpa, size: (1 + this.#random(64)) * PAGE * 16 });
         return true;
@@ -205,10 +219,14 @@ export class PluggedGuest {
   }
 
   #freeSlot(): number | undefined {
-    const { base, size, slots } = WINDOW;
-    const places = Array.from({ length: slots }, (_, i) => base + (i * size) / 2 / slots);
-    const free = places.filter(gpa => !this.sections.some(section => section.gpa === gpa));
+    const { base, slots } = WINDOW;
+    const places = Array.from({ length: slots }, (_, i) => base + i * SLOT_BYTES);
+    const free = places.filter(gpa => this.#within(gpa, SLOT_BYTES).length === 0);
     return free[this.#random(free.length)];
+  }
+
+  #within(gpa: number, size: number): Section[] {
+    return this.sections.filter(section => section.gpa < gpa + size && gpa < section.gpa + section.size);
   }
 
   /** Sections that can be taken away: a guest gives up memory only when no request uses it. */
