@@ -15,6 +15,7 @@ export { type DirtySnapshot, DirtyView } from './dirty/dirty-view.js';
 export { type BitmapWindow, IovaBitmap } from './dirty/iova-bitmap.js';
 export type { RunsCallback } from './dirty/run-scan.js';
 export * from './dirty/vhost-log.js';
+export type { Window as DirtyWindow } from './dirty/windows.js';
 export * from './errors.js';
 export { closeFd, createEventFd, signalEventFd } from './eventfd.js';
 export * from './guest/block-guest.js';

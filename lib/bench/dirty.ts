@@ -1,22 +1,22 @@
 /**
- * `svq bench dirty`: marking and reading the dirty pages of a guest of 1 TiB, 2^28 pages of 4 KiB or 32 MiB of bitmap.
+ * `svq bench dirty`: marking and reading the dirty pages of a guest of 1 TiB, 2^28 pages of 4 KiB or 32 MiB if it were one bitmap.
  *
- * - `mark_run`: one mark of 10^6 pages; per page. The mean of 16 of them, each from another page on. `windows` says whether the windows of the
- *   bitmap that it needs are there from before (`held`) or allocated meanwhile (`new`).
- * - `mark_scattered`: 10^6 marks of one page each, drawn uniformly from the first `span_gib` GiB; per page. The windows are there from
- *   before. A bitmap for 64 GiB has 2 MiB, for 1024 GiB 32 MiB: the larger does not fit most caches, and a mark then waits for memory.
- *   The loop that reads the addresses is in the figure.
+ * - `mark_run`: one mark of 10^6 pages; per page. The mean of 16 of them, each from another page on. `windows` says whether the memory
+ *   for the marks is there from before (`held`) or allocated meanwhile (`new`).
+ * - `mark_scattered`: 10^6 marks of one page each, drawn uniformly from the first `span_gib` GiB, in a bitmap that was cleared and keeps
+ *   its memory; per page. In 1 GiB and 64 GiB so many make bitmaps of the windows, in 1024 GiB they stay lists. The loop that
+ *   reads the addresses is in the figure.
  * - `sync`: what handing over takes when 1 % is dirty. `swap` is the producer's part, which interrupts it: clear one bitmap, swap the two.
- *   `merge` is the reader's: the message, and the OR into a bitmap that has the same windows.
- * - `scan`: reading all runs when 1 % is dirty, as pairs of offset and length, in a buffer.
- * - `memory`: bytes that a bitmap takes per window with a mark, one page in each of 1024.
+ *   `merge` is the reader's: the message, the OR into an empty bitmap that has memory, and counting its pages, which sorts lists.
+ * - `scan`: reading all runs when 1 % is dirty, as pairs of offset and length, in a buffer. Lists are sorted from the first time on.
+ * - `memory`: bytes that a bitmap takes per window with a mark, one page in each.
  *
  * `distribution` is how the 1 % (2 684 354 pages) are distributed: `scattered` is single pages drawn uniformly, of which 1 in 100 then has a
  * dirty neighbour; `clustered` is runs of 64 pages (256 KiB), drawn so. What is needed is made when the first case that needs it runs,
  * and is not timed; neither is the marking before a `sync`.
  */
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads';
-import { DirtyBitmap, type DirtyMarks } from '../dirty/dirty-bitmap.js';
+import { DirtyBitmap } from '../dirty/dirty-bitmap.js';
 import { DirtyPair } from '../dirty/dirty-pair.js';
 import type { DirtySnapshot } from '../dirty/dirty-view.js';
 import { WINDOW_BITS } from '../dirty/windows.js';
@@ -76,6 +76,7 @@ function markScattered(spanGib: number): BenchCase {
     unit: 'ns',
     run: () => {
       const list = addresses();
+      bitmap.clear();
       return elapsed(() => markAll(bitmap, list, PAGE)) / MARKS;
     },
   };
@@ -119,18 +120,22 @@ class Marks {
     this.#length = (distribution === 'clustered' ? CLUSTER_PAGES : 1) * PAGE;
     const random = new Random(SEED);
     const addresses: number[] = [];
+    const drawn = new Uint8Array(BYTES / PAGE / 8);
     for (let pages = 0; pages < DIRTY_PAGES; ) {
-      const at = random.below((BYTES - this.#length) / PAGE) * PAGE;
-      if (this.bitmap.has(at)) continue;
-      this.bitmap.mark(at, this.#length);
-      addresses.push(at);
+      const page = random.below((BYTES - this.#length) / PAGE);
+      const bit = 1 << (page & 7);
+      if ((drawn[page >>> 3]! & bit) !== 0) continue;
+      drawn[page >>> 3]! |= bit;
+      this.bitmap.mark(page * PAGE, this.#length);
+      addresses.push(page * PAGE);
       pages += this.#length / PAGE;
     }
     this.#addresses = Float64Array.from(addresses);
   }
 
   makeIn(pair: DirtyPair): void {
-    markAll(pair, this.#addresses, this.#length);
+    const addresses = this.#addresses;
+    for (let i = 0; i < addresses.length; i++) pair.mark(addresses[i]!, this.#length);
   }
 }
 
@@ -152,9 +157,11 @@ class HandOver {
       snapshot = this.#pair.swap();
     });
     const { port1, port2 } = this.#channel;
+    this.#pending.clear();
     const merge = elapsed(() => {
       port1.postMessage(snapshot);
       this.#pending.or(receiveMessageOnPort(port2)!.message as DirtySnapshot);
+      this.#pending.count();
     });
     return { swap, merge };
   }
@@ -174,6 +181,6 @@ function memory(): BenchCase {
   };
 }
 
-function markAll(marks: DirtyMarks, addresses: Float64Array, length: number): void {
-  for (let i = 0; i < addresses.length; i++) marks.mark(addresses[i]!, length);
+function markAll(bitmap: DirtyBitmap, addresses: Float64Array, length: number): void {
+  for (let i = 0; i < addresses.length; i++) bitmap.mark(addresses[i]!, length);
 }

@@ -8,7 +8,7 @@ import { note, printError } from './output.js';
 import { refuseOddSwitches, refuseRepeated, usageError } from './usage.js';
 import { WORKLOAD_OPTIONS } from './workload-options.js';
 
-const COMMANDS = ['devices', 'inspect', 'attach', 'migrate', 'iova plan', 'iova'];
+const COMMANDS = ['devices', 'inspect', 'attach', 'migrate', 'bench', 'iova plan', 'iova'];
 const SWITCHES = ['json', 'trace', 'shadow', 'destroy', 'relocated', 'measure'];
 
 /**

@@ -57,7 +57,7 @@ export class DirtyBitmap extends DirtyView implements DirtyMarks {
         'Two bitmaps of different memory or page size cannot be merged.',
       );
     }
-    const { numbers, windows } = (other instanceof DirtyView ? other : DirtyView.of(other)).snapshot();
-    for (const [i, number] of numbers.entries()) this.windows.merge(number, windows[i]!);
+    const { windows } = (other instanceof DirtyView ? other : DirtyView.of(other)).snapshot();
+    for (const window of windows) this.windows.merge(window);
   }
 }

@@ -1,7 +1,8 @@
 /** What a bitmap of dirty pages tells: its own thread about the marks made so far, another thread about a snapshot. */
 import { AddressError, hex, VdpaError } from '../errors.js';
 import { RunScan, type RunsCallback } from './run-scan.js';
-import { countBits, isEmpty, WINDOW_BITS, Windows, windowLength } from './windows.js';
+import { countBits } from './window-bits.js';
+import { WINDOW_BITS, type Window, Windows } from './windows.js';
 
 const MAX_PAGE_SHIFT = 52;
 
@@ -10,9 +11,8 @@ export interface DirtySnapshot {
   /** Size of the memory, and of a page as a power of two. */
   readonly bytes: number;
   readonly pageShift: number;
-  /** Numbers of the windows (of 2^18 pages) that have marks, ascending, and the words of each. */
-  readonly numbers: readonly number[];
-  readonly windows: readonly Int32Array[];
+  /** The windows (of 2^20 pages) that have marks, in ascending order. */
+  readonly windows: readonly Window[];
 }
 
 export class DirtyView {
@@ -41,13 +41,13 @@ export class DirtyView {
    * A view on a snapshot, without a copy: once the owner takes the memory back, it shows what the owner does with it.
    * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT when it is not the snapshot of such a bitmap.
    */
-  static of({ bytes, pageShift, numbers, windows }: DirtySnapshot): DirtyView {
+  static of({ bytes, pageShift, windows }: DirtySnapshot): DirtyView {
     const view = new DirtyView(bytes, pageShift);
     let least = 0;
-    for (const [i, number] of numbers.entries()) {
+    for (const window of windows) {
+      const { number } = window;
       const fits = Number.isInteger(number) && number >= least && number * WINDOW_BITS < view.pages;
-      if (!fits || windows[i]?.length !== windowLength(view.pages, number)) throw noSnapshot(view, number);
-      view.windows.adopt(number, windows[i]!);
+      if (!fits || !view.windows.adopt(window)) throw noSnapshot(view, number);
       least = number + 1;
     }
     return view;
@@ -61,8 +61,9 @@ export class DirtyView {
 
   /** Number of marked pages. */
   count(): number {
+    this.windows.sort();
     let total = 0;
-    for (const [, window] of this.windows.entries()) total += countBits(window);
+    for (const { words, count } of this.windows.marked()) total += count ?? countBits(words);
     return total;
   }
 
@@ -75,11 +76,10 @@ export class DirtyView {
 
   /** Whether any page is marked. */
   any(): boolean {
-    for (const [, window] of this.windows.entries()) if (!isEmpty(window)) return true;
-    return false;
+    return this.windows.marked().next().done !== true;
   }
 
-  /** Bytes of memory that the bitmap itself takes: 33 KiB for each window of 2^18 pages that was marked. */
+  /** Bytes of memory that the bitmap itself takes: at most 132 KiB for each window of 2^20 pages that was marked. */
   get heldBytes(): number {
     return this.windows.heldBytes;
   }
@@ -90,7 +90,8 @@ export class DirtyView {
    */
   scan(callback: RunsCallback): void {
     const scan = new RunScan(this.pageSize, this.bytes, callback);
-    for (const [number, window] of this.windows.entries()) scan.add(window, number * WINDOW_BITS * this.pageSize);
+    this.windows.sort();
+    for (const window of this.windows.marked()) scan.add(window, window.number * WINDOW_BITS * this.pageSize);
     scan.finish();
   }
 
@@ -114,15 +115,9 @@ export class DirtyView {
     return pairs;
   }
 
-  /** The marks as plain data. It shares the bitmap's memory: a mark made later is seen in it, if its window had one before. */
+  /** The marks as plain data, which shares the bitmap's memory: it is what it is until something else is marked. */
   snapshot(): DirtySnapshot {
-    const marked = [...this.windows.entries()].filter(([, window]) => !isEmpty(window));
-    return {
-      bytes: this.bytes,
-      pageShift: this.pageShift,
-      numbers: marked.map(([number]) => number),
-      windows: marked.map(([, window]) => window),
-    };
+    return { bytes: this.bytes, pageShift: this.pageShift, windows: [...this.windows.marked()] };
   }
 }
 

@@ -44,7 +44,7 @@ const SHAPES: readonly Shape[] = [
   { bytes: 2 ** 45 + 12_345, shift: 16 },
   { bytes: 700 * 4096 - 9, shift: 12 },
 ];
-const SEAMS = [0, 2 ** 10, 2 ** 18, 2 ** 19, 2 ** 28, 2 ** 32, 2 ** 33 + 2 ** 18, Number.MAX_SAFE_INTEGER];
+const SEAMS = [0, 2 ** 10, 2 ** 20, 2 ** 21, 2 ** 28, 2 ** 32, 2 ** 33 + 2 ** 20, Number.MAX_SAFE_INTEGER];
 
 /** The naive model: a byte for each page of some spots. */
 class Spots {
@@ -66,14 +66,17 @@ class Spots {
     }
   }
 
-  /** A range within a spot, in bytes: mostly short, never aligned but by chance. */
+  /**
+   * A range within a spot, in bytes, and never aligned but by chance. Long ones are rare: they make a bitmap of a list, which it
+   * remains until it has been empty for a while.
+   */
   range(random: Random): [spot: number, offset: number, length: number] {
     const spot = random.below(this.firsts.length);
     const start = this.firsts[spot] * this.#pageSize;
     const end = Math.min(start + this.#marks[spot].length * this.#pageSize, this.#bytes);
     const offset = start + Math.floor((end - start) * random.next());
-    const limit = random.next() < 0.8 ? 3 * this.#pageSize : end - offset;
-    return [spot, offset, Math.min(Math.floor(limit * random.next()), end - offset)];
+    const pages = random.next() < 0.004 ? SPOT_PAGES : random.next() < 0.1 ? 20 : 3;
+    return [spot, offset, Math.min(Math.floor(pages * this.#pageSize * random.next()), end - offset)];
   }
 
   mark(spot: number, offset: number, length: number): void {
@@ -158,7 +161,8 @@ describe('DirtyBitmap', () => {
           bitmap.or(random.next() < 0.5 ? other : other.snapshot());
           model.or(otherModel);
         } else {
-          bitmap.clear();
+          // The second one releases all windows.
+          for (let i = random.below(2); i >= 0; i--) bitmap.clear();
           model.clear();
         }
       });
@@ -190,6 +194,29 @@ describe('DirtyBitmap', () => {
         model.reduce((sum, mark) => sum + mark, 0),
         'count',
       );
+    });
+  });
+
+  it('is a set of pages while lists grow and become bitmaps, marked one by one and merged', () => {
+    const pages = 2 ** 20;
+    repeat(6, SEED, random => {
+      const bitmap = new DirtyBitmap(pages * 4096);
+      const model = new Uint8Array(pages);
+      for (let round = 0; round < 5; round++) {
+        const other = new DirtyBitmap(pages * 4096);
+        const target = round % 2 === 0 ? bitmap : other;
+        for (let i = random.below(12_000); i > 0; i--) {
+          const page = random.below(pages);
+          target.mark(page * 4096, 1);
+          model[page] = 1;
+        }
+        bitmap.or(other);
+        const found = new Uint8Array(pages);
+        bitmap.forEachRun((start, bytes) => found.fill(1, start / 4096, (start + bytes) / 4096));
+        same(Buffer.compare(found, model), 0, 'pages in runs');
+        const marked = model.reduce((sum, mark) => sum + mark, 0);
+        same(bitmap.count(), marked, 'count');
+      }
     });
   });
 

@@ -1,12 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { DirtyBitmap } from '../../lib/dirty/dirty-bitmap.js';
-import { type DirtySnapshot, DirtyView } from '../../lib/dirty/dirty-view.js';
+import { DirtyView } from '../../lib/dirty/dirty-view.js';
 import { AddressError } from '../../lib/errors.js';
 
 const PAGE = 4096;
-/** Pages of a window, the piece in which memory for marks is allocated, and bytes of a whole one. */
-const WINDOW = 2 ** 18;
-const WINDOW_BYTES = WINDOW / 8 + WINDOW / 8 / 32;
+/** Pages of a window, the piece in which memory for marks is allocated, and bytes of a whole one when it is a bitmap. */
+const WINDOW = 2 ** 20;
+const BITMAP_BYTES = WINDOW / 8 + WINDOW / 8 / 32;
+/** Pages a window has as a list at most, and the longest range that goes to a list. */
+const LIST = 2 ** 14;
+const SHORT = 16;
 
 describe('DirtyBitmap', () => {
   it('marks every page a range touches, whole', () => {
@@ -154,42 +157,116 @@ describe('DirtyBitmap', () => {
     const last = (bitmap.pages - 1) * bitmap.pageSize;
     expect([...bitmap.runs()]).toEqual([last, bytes - last]);
     expect(bitmap.markedBytes()).toBe(bytes - last);
-    expect(bitmap.heldBytes).toBeLessThan(48 * 1024);
+    expect(bitmap.heldBytes).toBeLessThan(8 * 1024);
   });
 });
 
 describe('the memory of a DirtyBitmap', () => {
-  it('grows with the windows that are marked, and not with what is marked in them', () => {
+  it('is some hundred bytes for a window with few marks, and grows with them up to that of a bitmap', () => {
     const bitmap = new DirtyBitmap(2 ** 40);
     bitmap.mark(5 * PAGE, 1);
     const one = bitmap.heldBytes;
-    expect(one).toBeGreaterThanOrEqual(WINDOW_BYTES);
+    expect(one).toBeLessThan(8 * 1024);
+    bitmap.mark(200 * WINDOW * PAGE, 1);
+    expect(bitmap.heldBytes - one).toBeLessThan(512);
+    for (let page = 0; page < 3000; page++) bitmap.mark(3 * page * PAGE, 1);
+    expect(bitmap.heldBytes - one).toBeLessThan(32 * 1024);
     bitmap.mark(0, WINDOW * PAGE);
-    expect(bitmap.heldBytes).toBe(one);
-    bitmap.mark(700 * WINDOW * PAGE, 1);
-    expect(bitmap.heldBytes).toBe(one + WINDOW_BYTES);
+    expect(bitmap.heldBytes - one).toBeGreaterThan(BITMAP_BYTES - 512);
+    expect(bitmap.heldBytes - one).toBeLessThan(BITMAP_BYTES + 512);
   });
 
-  it('is less than a window for a small memory', () => {
+  it('is less than that of a window for a small memory', () => {
     const bitmap = new DirtyBitmap(64 * PAGE);
     bitmap.mark(0, 64 * PAGE);
-    expect(bitmap.heldBytes).toBeLessThan(2048);
+    expect(bitmap.heldBytes).toBeLessThan(5 * 1024);
   });
 
-  it('is kept by clear where there were marks, and released where there were none', () => {
+  it.each([
+    ['lists', 1],
+    ['bitmaps', 100 * PAGE],
+  ])('is kept by clear where there were marks, and released where there were none: %s', (_what, length) => {
     const bitmap = new DirtyBitmap(2 ** 50);
-    bitmap.mark(0, 1);
-    bitmap.mark(2 ** 49, 1);
+    bitmap.mark(0, length);
+    bitmap.mark(2 ** 49, length);
     const both = bitmap.heldBytes;
     bitmap.clear();
     expect(bitmap.heldBytes).toBe(both);
-    bitmap.mark(2 ** 49, 1);
+    bitmap.mark(2 ** 49, length);
     bitmap.clear();
-    expect(bitmap.heldBytes).toBeLessThan(both - WINDOW_BYTES);
+    expect(bitmap.heldBytes).toBe(both / 2);
     bitmap.clear();
     expect(bitmap.heldBytes).toBe(0);
     bitmap.mark(3, 1);
     expect([...bitmap.runs()]).toEqual([0, PAGE]);
+  });
+});
+
+describe('a window', () => {
+  const starts = (bitmap: DirtyBitmap) => [...bitmap.runs()].filter((_, i) => i % 2 === 0);
+
+  it('has the pages of a list in order and once, in whatever order and however often they were marked', () => {
+    for (const pages of [5, 32, 33, 700]) {
+      const bitmap = new DirtyBitmap(2 ** 40);
+      // Every third page, from behind and then from the middle on, each three times.
+      for (let i = 0; i < 3 * pages; i++) bitmap.mark((((pages + i * (pages - 1)) % pages) * 3 + 9) * PAGE, 1);
+      expect(starts(bitmap)).toEqual(Array.from({ length: pages }, (_, i) => (i * 3 + 9) * PAGE));
+      expect(bitmap.count()).toBe(pages);
+      bitmap.mark(10 * PAGE, 1);
+      bitmap.mark(0, 1);
+      expect(starts(bitmap).slice(0, 2)).toEqual([0, 9 * PAGE]);
+      expect(bitmap.count()).toBe(pages + 2);
+    }
+  });
+
+  it('counts a page once that was marked often', () => {
+    const bitmap = new DirtyBitmap(2 ** 40);
+    for (let i = 0; i < 100; i++) bitmap.mark((i % 7) * PAGE, 1);
+    expect(bitmap.count()).toBe(7);
+    expect(DirtyView.of(bitmap.snapshot()).count()).toBe(7);
+  });
+
+  it.each([LIST - 1, LIST, LIST + 1, 3 * LIST])('has %i single pages, as a list or as a bitmap', pages => {
+    const bitmap = new DirtyBitmap(2 ** 40);
+    for (let i = pages; i > 0; i--) bitmap.mark(i * 5 * PAGE, 1);
+    expect(starts(bitmap)).toEqual(Array.from({ length: pages }, (_, i) => (i + 1) * 5 * PAGE));
+    expect(bitmap.has(5 * pages * PAGE)).toBe(true);
+    expect(bitmap.has((5 * pages + 1) * PAGE)).toBe(false);
+  });
+
+  it.each([SHORT, SHORT + 1])('keeps what was in its list when a range of %i pages comes', pages => {
+    const bitmap = new DirtyBitmap(2 ** 40);
+    bitmap.mark(3 * PAGE, 1);
+    bitmap.mark((WINDOW - 5) * PAGE, pages * PAGE);
+    bitmap.mark(70 * PAGE, 1);
+    expect([...bitmap.runs()]).toEqual([3 * PAGE, PAGE, 70 * PAGE, PAGE, (WINDOW - 5) * PAGE, pages * PAGE]);
+  });
+
+  it.each([
+    ['a list into a list', 1, 1],
+    ['a list into a bitmap', 1, 40],
+    ['a bitmap into a list', 40, 1],
+    ['a bitmap into a bitmap', 40, 40],
+  ])('is merged, %s', (_what, from, to) => {
+    const [source, target] = [new DirtyBitmap(2 ** 40), new DirtyBitmap(2 ** 40)];
+    source.mark(100 * PAGE, from * PAGE);
+    source.mark(7 * PAGE, 1);
+    target.mark(200 * PAGE, to * PAGE);
+    target.mark(7 * PAGE, 1);
+    target.or(source);
+    expect([...target.runs()]).toEqual([7 * PAGE, PAGE, 100 * PAGE, from * PAGE, 200 * PAGE, to * PAGE]);
+    expect([...source.runs()]).toEqual([7 * PAGE, PAGE, 100 * PAGE, from * PAGE]);
+  });
+
+  it('takes lists from others until it is a bitmap', () => {
+    const target = new DirtyBitmap(2 ** 40);
+    for (let round = 0; round < 5; round++) {
+      const source = new DirtyBitmap(2 ** 40);
+      for (let i = 0; i < LIST / 4 + 3; i++) source.mark((i * 10 + 2 * round) * PAGE, 1);
+      target.or(source);
+      expect(target.count()).toBe((round + 1) * (LIST / 4 + 3));
+    }
+    expect(target.runs().length / 2).toBe(5 * (LIST / 4 + 3));
   });
 });
 
@@ -255,7 +332,7 @@ describe('a snapshot', () => {
     bitmap.clear();
     bitmap.mark(5 * PAGE, 1);
     bitmap.mark(3 * WINDOW * PAGE, 1);
-    expect(bitmap.snapshot().numbers).toEqual([0, 3]);
+    expect(bitmap.snapshot().windows.map(window => window.number)).toEqual([0, 3]);
   });
 
   it('is read through a view', () => {
@@ -266,25 +343,68 @@ describe('a snapshot', () => {
     expect([4, 5, 7, 8].map(page => view.has(page * PAGE))).toEqual([false, true, true, false]);
   });
 
-  it('crosses to another thread without a copy of the bits', () => {
+  it('crosses to another thread without a copy of the marks', () => {
     const bitmap = marked();
+    bitmap.mark(0, 100 * PAGE);
     const view = DirtyView.of(structuredClone(bitmap.snapshot()));
-    bitmap.mark(9 * PAGE, 1);
-    expect(view.has(9 * PAGE)).toBe(true);
+    bitmap.mark(200 * PAGE, 100 * PAGE);
+    expect(view.has(250 * PAGE)).toBe(true);
+    const { buffer } = bitmap.snapshot().windows[1]!.words;
+    expect(buffer).toBeInstanceOf(SharedArrayBuffer);
   });
 
+  const invalid = expect.objectContaining({ code: 'ERR_VDPA_INVALID_ARGUMENT' });
+  const [list, bits] = [new Int32Array(64), new Int32Array(BITMAP_BYTES / 4)];
+  /** Of the last window, of one page: its summary and a line, with a page behind the last. */
+  const stray = new Int32Array(1024 + 32).fill(2, 1024, 1025);
+
   it.each([
-    ['of a window beyond the memory', { numbers: [0, 2, 4] }],
-    ['with one window twice', { numbers: [2, 2, 3] }],
-    ['with windows out of order', { numbers: [2, 0, 3] }],
-    ['of half a window', { numbers: [0.5, 2, 3] }],
-    ['without the words', { windows: [] }],
-    ['of another size of memory', { bytes: 3 * WINDOW * PAGE + 2 ** 22 + PAGE }],
-    ['of no memory', { bytes: Number.NaN }],
-  ] as [string, Partial<DirtySnapshot>][])('%s is refused', (_what, change) => {
-    const invalid = expect.objectContaining({ code: 'ERR_VDPA_INVALID_ARGUMENT' });
-    const bitmap = marked();
-    bitmap.mark(2 * WINDOW * PAGE, 1);
-    expect(() => DirtyView.of({ ...bitmap.snapshot(), ...change })).toThrow(invalid);
+    ['of a window beyond the memory', [[4, list, 0]]],
+    [
+      'with one window twice',
+      [
+        [2, list, 0],
+        [2, list, 0],
+      ],
+    ],
+    [
+      'with windows out of order',
+      [
+        [2, list, 0],
+        [0, list, 0],
+      ],
+    ],
+    ['of half a window', [[0.5, list, 0]]],
+    ['of a list longer than its memory', [[0, list, 65]]],
+    ['of a list of a negative length', [[0, list, -1]]],
+    ['of a list of half a page', [[0, list, 0.5]]],
+    ['of a list in other memory', [[0, new Int32Array(63), 5]]],
+    ['of a bitmap in the memory of a list', [[0, list, undefined]]],
+    ['of a list in the memory of a bitmap', [[0, bits, 5]]],
+    ['of a bitmap that is larger than the memory', [[3, bits, undefined]]],
+    ['of a bitmap with a page behind the memory', [[3, stray, undefined]]],
+    ['of a list with a page behind the memory', [[3, new Int32Array(64).fill(1), 1]]],
+    ['of a list with a page behind the window', [[0, new Int32Array(64).fill(WINDOW), 1]]],
+    ['of a list with a negative page', [[0, new Int32Array(64).fill(-1), 1]]],
+  ] as [string, [number, Int32Array, number | undefined][]][])('%s is refused', (_what, windows) => {
+    const snapshot = {
+      ...marked().snapshot(),
+      windows: windows.map(([number, words, count]) => ({ number, words, count })),
+    };
+    expect(() => DirtyView.of(snapshot)).toThrow(invalid);
+  });
+
+  it('of one page is taken, as a list and as a bitmap', () => {
+    for (const [words, count] of [
+      [new Int32Array(64), 1],
+      [new Int32Array(1024 + 32).fill(1, 0, 1).fill(1, 1024, 1025), undefined],
+    ] as const) {
+      const view = DirtyView.of({ ...marked().snapshot(), windows: [{ number: 3, words, count }] });
+      expect([...view.runs()]).toEqual([3 * WINDOW * PAGE, 100]);
+    }
+  });
+
+  it('of a memory that cannot be is refused', () => {
+    expect(() => DirtyView.of({ ...marked().snapshot(), bytes: Number.NaN })).toThrow(invalid);
   });
 });
