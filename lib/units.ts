@@ -12,9 +12,13 @@ export function parseSize(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?$/i.exec(text.trim());
   const bytes = match ? Number(match[1]) * SIZES[match[2]!.toUpperCase()]! : Number.NaN;
   if (Number.isSafeInteger(bytes)) return bytes;
-  throw new VdpaError('ERR_VDPA_INVALID_ARGUMENT', `"${text}" is not a size; write bytes, or 4K, 2M, 1G.`, {
-    details: { text },
-  });
+  throw new VdpaError(
+    'ERR_VDPA_INVALID_ARGUMENT',
+    bytes > Number.MAX_SAFE_INTEGER
+      ? `"${text}" is too large: sizes are below 8192T, which is 2^53 bytes. Units are K, M, G and T.`
+      : `"${text}" is not a size; write bytes, or 4K, 2M, 1G. Units are K, M, G and T, powers of two.`,
+    { details: { text } },
+  );
 }
 
 /**

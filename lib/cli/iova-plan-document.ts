@@ -4,12 +4,14 @@ import type { IovaLimits } from '../iova/limits.js';
 import { pageCoverage } from '../iova/page-coverage.js';
 import type { Placement } from '../iova/placement.js';
 import { type MemoryRegion, regionAddress } from '../memory/region.js';
-import type { Topology } from '../memory/topology.js';
+import { memoryBytes, type Topology } from '../memory/topology.js';
 import type { Operation, OperationResult } from '../uapi/operation.js';
 
 export interface PlanFacts {
   readonly device: string;
   readonly machine: Topology;
+  /** How the machine was named (`--topology`), if it was. */
+  readonly machineName: string | undefined;
   readonly placement: Placement;
   readonly limits: IovaLimits;
   /** Whether the device pins what it maps. */
@@ -26,15 +28,18 @@ export interface PlanFacts {
 type Update = Extract<Operation, { op: 'iotlbUpdate' }>;
 
 export function planDocument(facts: PlanFacts) {
-  const { device, machine, placement, limits, memory, operations, measured, pins } = facts;
+  const { device, machine, machineName, placement, limits, memory, operations, measured, pins } = facts;
+  const placed = byPlace(memory, placement);
   const maps = operations.flatMap((operation, i) =>
-    operation.op === 'iotlbUpdate' ? [describeMap(facts, operation, measured?.map[i])] : [],
+    operation.op === 'iotlbUpdate' ? [describeMap(facts.rings, placed, operation, measured?.map[i])] : [],
   );
   const mappedBytes = sum(maps, map => map.size);
   const pinnable = limits.pinnable();
   return {
     schema: 'svq.iova-plan/1',
     device,
+    machine: machineName ?? null,
+    memory_bytes: memoryBytes(machine),
     placement,
     granule: limits.granule,
     iova_range: { first: limits.first, last: limits.last },
@@ -58,8 +63,8 @@ export function planDocument(facts: PlanFacts) {
       pinnable_bytes: pins ? (pinnable ?? null) : null,
       bytes_in_1g_pages: sum(maps, map => map.bytes_in_1g_pages),
       bytes_in_2m_pages: sum(maps, map => map.bytes_in_2m_pages),
-      map_us: measured ? sum(measured.map, duration) : null,
-      unmap_us: measured ? sum(measured.unmap, duration) : null,
+      map_us: measured ? rounded(sum(measured.map, duration)) : null,
+      unmap_us: measured ? rounded(sum(measured.unmap, duration)) : null,
     },
     operations: operations.map((operation, i) => ({
       op: operation.op,
@@ -71,13 +76,45 @@ export function planDocument(facts: PlanFacts) {
 
 export type IovaPlanDocument = ReturnType<typeof planDocument>;
 
-function describeMap({ memory, rings, placement }: PlanFacts, update: Update, result: OperationResult | undefined) {
-  const { iova, size, region, offset, perm } = update;
+interface PlacedRange {
+  readonly at: number;
+  readonly range: DeviceMemory['ranges'][number];
+}
+
+/** By region, sorted by where the device has them: a machine can have many thousands. */
+function byPlace({ ranges }: DeviceMemory, placement: Placement): ReadonlyMap<number, readonly PlacedRange[]> {
   const shadowed = placement !== 'identity';
-  const inside = memory.ranges.filter(range => {
-    const at = shadowed ? range.iova : range.gpa;
-    return range.region === region && at >= iova && at < iova + size;
-  });
+  const regions = new Map<number, PlacedRange[]>();
+  for (const range of ranges) {
+    const placed = { at: shadowed ? range.iova : range.gpa, range };
+    const others = regions.get(range.region);
+    if (others) others.push(placed);
+    else regions.set(range.region, [placed]);
+  }
+  for (const placed of regions.values()) placed.sort((a, b) => a.at - b.at);
+  return regions;
+}
+
+function rangesIn(placed: readonly PlacedRange[], start: number, end: number): DeviceMemory['ranges'][number][] {
+  let [low, high] = [0, placed.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (placed[middle]!.at < start) low = middle + 1;
+    else high = middle;
+  }
+  const inside = [];
+  for (let i = low; i < placed.length && placed[i]!.at < end; i++) inside.push(placed[i]!.range);
+  return inside;
+}
+
+function describeMap(
+  rings: MemoryRegion,
+  placed: ReadonlyMap<number, readonly PlacedRange[]>,
+  update: Update,
+  result: OperationResult | undefined,
+) {
+  const { iova, size, region, offset, perm } = update;
+  const inside = rangesIn(placed.get(region) ?? [], iova, iova + size);
   const pages = pageCoverage(iova, regionAddress(region) + offset, size);
   return {
     iova: BigInt(iova),
@@ -107,7 +144,12 @@ function notMemory({ sections }: Topology) {
 }
 
 function duration({ duration_ms }: OperationResult): number {
-  return duration_ms * 1000;
+  return rounded(duration_ms * 1000);
+}
+
+/** Microseconds to the nanosecond, which is what the clock tells. */
+function rounded(us: number): number {
+  return Math.round(us * 1000) / 1000;
 }
 
 function sum<T>(items: readonly T[], value: (item: T) => number): number {

@@ -1,7 +1,7 @@
 /** The options that say what memory a machine has. */
 import type { Options } from 'yargs';
 import { VdpaError } from '../errors.js';
-import { loadTopology } from '../memory/load-topology.js';
+import { isMachineKind, loadTopology } from '../memory/load-topology.js';
 import { flatTopology, type Topology } from '../memory/topology.js';
 import { formatSize, parseSize } from '../units.js';
 
@@ -33,8 +33,9 @@ export interface MachineArguments {
  * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT
  */
 export async function parseMachine({ memory, topology }: MachineArguments): Promise<Topology> {
-  if (topology === undefined) return flatTopology(parseMemory(memory ?? DEFAULT_MEMORY));
-  return loadTopology(topology, memory === undefined ? undefined : parseMemory(memory));
+  const size = memory === undefined ? undefined : parseMemory(memory);
+  if (topology === undefined) return flatTopology(size ?? parseSize(DEFAULT_MEMORY));
+  return loadTopology(topology, isMachineKind(topology) ? (size ?? parseSize(DEFAULT_MEMORY)) : size);
 }
 
 function parseMemory(text: string): number {

@@ -5,10 +5,11 @@ import type { IovaPlanDocument } from './iova-plan-document.js';
 import { facts, print, table } from './output.js';
 
 export function printIovaPlan(document: IovaPlanDocument): void {
-  const { device, placement, iova_range, granule, reserved, hotplug, cost } = document;
+  const { device, machine, memory_bytes, placement, iova_range, granule, reserved, hotplug, cost } = document;
   print(
     facts([
       ['device', device],
+      ['machine', `${machine ?? 'one section of RAM'}, ${formatSize(memory_bytes)}`],
       ['IOVA range', `${hex(iova_range.first)} to ${hex(iova_range.last)}, in pages of ${formatSize(granule)}`],
       ...reserved.map(({ first, last, type }): [string, string] => [
         'reserved',
@@ -71,10 +72,10 @@ function costRows(cost: IovaPlanDocument['cost']): [string, string][] {
     ['operations', `${operations}, ${maps} of them maps`],
     [
       'entries',
-      `${entries ?? 'one for each physically contiguous run'}${Number.isFinite(cap) ? ` of at most ${cap}` : ', no limit known'}`,
+      `${entries ?? 'one for each physically contiguous run'}, ${Number.isFinite(cap) ? `at most ${cap}` : 'no limit known'}`,
     ],
     ['mapped', formatSize(mapped_bytes)],
-    ['pinned', pinned_bytes === 0 ? 'nothing' : `${formatSize(pinned_bytes)} of ${limit(pinnable_bytes)}`],
+    ['pinned', pinned_bytes === 0 ? 'nothing' : `${formatSize(pinned_bytes)}, ${limit(pinnable_bytes)}`],
     [
       'large pages',
       `${percent(cost.bytes_in_1g_pages, mapped_bytes)} in 1 GiB pages, ${percent(cost.bytes_in_2m_pages, mapped_bytes)} in 2 MiB pages`,
@@ -86,7 +87,7 @@ function costRows(cost: IovaPlanDocument['cost']): [string, string][] {
 }
 
 function limit(bytes: number | null): string {
-  return bytes === null ? 'as much as there is' : `${formatSize(bytes)} that may be pinned`;
+  return bytes === null ? 'no limit on pinning' : `at most ${formatSize(bytes)}`;
 }
 
 function range(start: bigint, size: number): string {

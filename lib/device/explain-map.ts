@@ -43,11 +43,11 @@ function pinningCauses(size: number, caps: string): string[] {
     ...(caps === ''
       ? []
       : [
-          `the device pins pages, and each physically contiguous piece is an entry, up to ${pieces} for this map if its memory is fragmented (${caps}): use huge pages`,
+          `the device pins pages, and each physically contiguous piece is an entry, up to ${pieces} for this map if its memory is fragmented (${caps}): raise the cap, or map less memory`,
         ]),
-    left === undefined
-      ? 'memory that cannot be pinned'
-      : `the memlock limit, which leaves ${formatSize(Math.max(0, left))} of the ${formatSize(size)} asked for`,
+    left !== undefined && left < size
+      ? `the memlock limit, which leaves ${formatSize(Math.max(0, left))} of the ${formatSize(size)} asked for: raise it (ulimit -l)`
+      : 'memory that cannot be pinned',
   ];
 }
 

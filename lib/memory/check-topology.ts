@@ -3,6 +3,11 @@ import { hex, VdpaError } from '../errors.js';
 import { describeSection } from './section.js';
 import type { Backend, HotplugWindow, Topology, TopologySection } from './topology.js';
 
+/** ACPI's tables name no more memory devices, and a list of more is a mistake. */
+export const MOST_SLOTS = 256;
+/** The smallest page of any guest: memory is plugged in where one starts. */
+const LEAST_PAGE = 4096;
+
 /** Tells people which entry of their input is meant. */
 export type EntryName = (list: 'backends' | 'sections', index: number) => string;
 
@@ -134,12 +139,13 @@ function checkHotplug({ base, size, slots }: HotplugWindow, sections: readonly T
       size,
     });
   }
-  if (!(Number.isSafeInteger(slots) && slots > 0)) {
+  if (base % LEAST_PAGE !== 0) {
+    throw invalid(`The hotplug window starts at ${hex(base)}: it starts at a whole page of 4 KiB.`, { base });
+  }
+  if (!(Number.isSafeInteger(slots) && slots > 0 && slots <= MOST_SLOTS)) {
     throw invalid(
-      `The hotplug window has ${slots} slots: each section that is plugged in takes one, so there is at least one.`,
-      {
-        slots,
-      },
+      `The hotplug window has ${slots} slots: each section that is plugged in takes one, and there are 1 to ${MOST_SLOTS}.`,
+      { slots },
     );
   }
   const inside = sections.find(section => section.gpa < base + size && section.gpa + section.size > base);

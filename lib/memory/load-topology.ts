@@ -25,16 +25,23 @@ const OPTIONS: Readonly<Record<string, (value: string) => unknown>> = {
  * @throws VdpaError ERR_VDPA_INVALID_ARGUMENT
  */
 export async function loadTopology(spec: string, memory?: number): Promise<Topology> {
-  if (/^q35(?::|$)/.test(spec)) {
+  if (isMachineKind(spec)) {
     if (memory === undefined) throw invalid(`${spec} needs a size of memory (--memory 128G).`);
     return q35({ ...parseOptions(spec.slice('q35:'.length)), ram: memory });
   }
+  // Read first: what cannot be read may be a kind of machine with a typing error, and says nothing about memory.
+  const text = readText(spec);
   if (memory !== undefined) {
     throw invalid(
       `${spec} says how much memory the machine has, so a size of memory cannot be given as well: leave out --memory.`,
     );
   }
-  return parseFile(spec, readText(spec));
+  return parseFile(spec, text);
+}
+
+/** Whether `spec` names a kind of machine, which has no size of memory of its own. */
+export function isMachineKind(spec: string): boolean {
+  return /^q35(?::|$)/.test(spec);
 }
 
 async function parseFile(path: string, text: string): Promise<Topology> {

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { hex, VdpaError } from '../errors.js';
 import { parseSize } from '../units.js';
-import { checkTopology } from './check-topology.js';
+import { checkTopology, MOST_SLOTS } from './check-topology.js';
 import { q35 } from './q35.js';
 import { SECTION_KINDS, type Topology } from './topology.js';
 
@@ -14,6 +14,13 @@ const SCHEMA = 'svq.machine/1';
 /** Whole numbers, in hex, or with the binary units of `parseSize`. */
 const NUMBER = /^(?:0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?\s*(?:[kKmMgGtT](?:[iI]?[bB])?|[iI]?[bB])?)$/;
 const WRITE_NUMBER = 'write a whole number of bytes below 2^53, such as 4096, "0x1000", "4K" or "2G"';
+const WRITE_SLOTS = `write a whole number from 1 to ${MOST_SLOTS}`;
+const TYPES: Readonly<Record<string, string>> = {
+  array: 'write a list in [ ]',
+  object: 'write an object in { }',
+  string: 'write a text in quotes',
+  boolean: 'write true or false',
+};
 /** What fails is told, and not everything at once. */
 const MOST_ISSUES = 3;
 
@@ -30,6 +37,9 @@ const bytes = (description: string) =>
       return z.NEVER;
     })
     .describe(description);
+
+const slots = (description: string) =>
+  z.int(WRITE_SLOTS).min(1, WRITE_SLOTS).max(MOST_SLOTS, WRITE_SLOTS).describe(description);
 
 const name = (description: string) => z.string().min(1, 'must not be empty').describe(description);
 
@@ -66,7 +76,7 @@ const sectionsMachine = z.strictObject({
     .strictObject({
       base: bytes('First guest physical address.'),
       size: bytes('Bytes.'),
-      slots: z.int().min(1).describe('How many sections may be plugged in.'),
+      slots: slots('How many sections may be plugged in.'),
     })
     .optional()
     .describe('Addresses kept free for memory that is plugged in.'),
@@ -82,7 +92,7 @@ const q35Machine = z.strictObject({
     .strictObject({
       ram: bytes('Memory at the start.'),
       maxmem: bytes('Memory with all that may be plugged in.').optional(),
-      slots: z.int().min(1).max(256).optional().describe('How many memory devices may be plugged in.'),
+      slots: slots('How many memory devices may be plugged in.').optional(),
       amd: z
         .boolean()
         .optional()
@@ -180,9 +190,13 @@ function describeIssue(issue: z.core.$ZodIssue, document: object): string {
     return `${place || 'the file'} has ${keys}, which does not belong there: remove it, or correct its name`;
   }
   if (value === undefined) return `${place} is missing`;
-  const wanted =
-    issue.code === 'invalid_value' ? `it is one of ${issue.values.map(describe).join(', ')}` : issue.message;
-  return `${place} is ${describe(value)}: ${wanted}`;
+  return `${place} is ${describe(value)}: ${wanted(issue)}`;
+}
+
+function wanted(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_value') return `it is one of ${issue.values.map(describe).join(', ')}`;
+  // Numbers bring words of their own.
+  return (issue.code === 'invalid_type' && TYPES[issue.expected]) || issue.message;
 }
 
 /** A value as JSON, not too much of it. */

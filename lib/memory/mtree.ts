@@ -56,6 +56,8 @@ interface Range {
 interface FlatView {
   readonly spaces: string[];
   readonly ranges: Range[];
+  /** Whether it ends where it should: the lines that are missing from one that does not would be missing memory. */
+  ended: boolean;
 }
 
 /** Whether this is what the parser is for, so that files are told apart by what is in them. */
@@ -74,11 +76,19 @@ export function parseMtree(text: string): Topology {
     );
   }
   const lines = text.split('\n');
+  // What follows the last line end is no line, above all not the empty one that ends a view.
+  if (lines.at(-1) === '') lines.pop();
   if (lines.length > MOST_LINES) {
     throw invalid(`it has ${lines.length} lines, and ${MOST_LINES} is the limit: keep the FlatView with AS "memory"`);
   }
   const views = readViews(lines);
-  const ranges = memoryView(views).ranges.filter(range => !isTranslated(range) && isAddressable(range));
+  const { ranges: shown, ended } = memoryView(views);
+  if (!ended) {
+    throw invalid(
+      `its last line (${lines.length}) is in the middle of the machine's memory, and a FlatView ends with an empty line. It looks cut off: capture it again`,
+    );
+  }
+  const ranges = shown.filter(range => !isTranslated(range) && isAddressable(range));
   const iommus = [...new Set(views.flatMap(view => view.ranges.filter(isTranslated).map(({ name }) => name)))];
   const topology = { backends: backendsOf(ranges), sections: ranges.map(toSection) };
   return checkTopology(iommus.length > 0 ? { ...topology, iommus } : topology, (list, index) =>
@@ -93,7 +103,8 @@ function readViews(lines: readonly string[]): FlatView[] {
   lines.forEach((text, index) => {
     const line = text.trimEnd();
     if (HEADER.test(line)) {
-      view = { spaces: [], ranges: [] };
+      if (view) view.ended = true;
+      view = { spaces: [], ranges: [], ended: false };
       views.push(view);
     } else if (view) {
       view = readLine(view, line, index + 1);
@@ -116,7 +127,10 @@ function readLine(view: FlatView, line: string, number: number): FlatView | unde
     return view;
   }
   if (/^\s*(?:Root memory region: |No rendered FlatView$)/.test(line)) return view;
-  if (line === '' || /^\s*(?:Dispatch$|\(qemu\))/.test(line)) return undefined;
+  if (line === '' || /^\s*(?:Dispatch$|\(qemu\))/.test(line)) {
+    view.ended = true;
+    return undefined;
+  }
   throw invalid(`line ${number} is not understood: "${shorten(line)}". Is it wrapped, or cut off?`);
 }
 
@@ -195,5 +209,6 @@ function shorten(line: string): string {
 }
 
 function invalid(message: string): VdpaError {
-  return new VdpaError('ERR_VDPA_INVALID_ARGUMENT', `This is not the text of QEMU's "info mtree -f": ${message}.`);
+  const end = /[?.]$/.test(message) ? '' : '.';
+  return new VdpaError('ERR_VDPA_INVALID_ARGUMENT', `This is not the text of QEMU's "info mtree -f": ${message}${end}`);
 }

@@ -2,9 +2,9 @@
  * The memory of a PC as QEMU's q35 machine lays it out: what is where is part of what a guest relies on, so it does not change
  * between versions (reference: QEMU 10.2, hw/i386/pc_q35.c, pc.c, hw/pci-host/q35.c; docs/memory-topology.md).
  */
-import { hex, VdpaError } from '../errors.js';
+import { VdpaError } from '../errors.js';
 import { formatSize } from '../units.js';
-import { checkTopology } from './check-topology.js';
+import { checkTopology, MOST_SLOTS } from './check-topology.js';
 import type { Backend, HotplugWindow, SectionKind, Topology, TopologySection } from './topology.js';
 
 const KIB = 2 ** 10;
@@ -20,8 +20,6 @@ const LEAST_RAM = 2 * MIB;
 const PAGE = 4 * KIB;
 /** Physical addresses of x86-64 have at most 52 bits. */
 const ADDRESS_LIMIT = 2 ** 52;
-/** ACPI's tables name no more memory devices. */
-const MOST_SLOTS = 256;
 
 /** Below it RAM can reach; from it the chipset decodes PCI configuration space. */
 const LOW_RAM_LIMIT = 0xb0000000;
@@ -177,7 +175,7 @@ function checkRam({ ram, maxmem, slots }: Q35Options): void {
   }
   if (!(Number.isSafeInteger(maxmem) && maxmem >= ram && maxmem % PAGE === 0)) {
     throw invalid(
-      `maxmem is ${hexOr(maxmem)}, and the machine starts with ${hex(ram)} bytes: maxmem includes that, in whole pages of 4 KiB.`,
+      `maxmem is ${exactSize(maxmem)}, and the machine starts with ${exactSize(ram)}: maxmem includes that, in whole pages of 4 KiB.`,
       { ram, maxmem },
     );
   }
@@ -213,14 +211,14 @@ function checkFirmware({ ram, firmware = 'booted', tseg, vram }: Q35Options): vo
   const room = lowRam(ram) - FIRST_MIB;
   if (tseg !== undefined && !(Number.isSafeInteger(tseg) && tseg > 0 && tseg % MIB === 0 && tseg < room)) {
     throw invalid(
-      `tseg is ${hexOr(tseg)} bytes: whole MiB, less than the ${formatSize(room)} of low memory above the first MiB.`,
+      `tseg is ${exactSize(tseg)}: whole MiB, less than the ${formatSize(room)} of low memory above the first MiB.`,
       {
         tseg,
       },
     );
   }
   if (vram !== undefined && !(vram >= MIB && vram <= 256 * MIB && Number.isInteger(Math.log2(vram)))) {
-    throw invalid(`vram is ${hexOr(vram)} bytes: a power of two from 1 MiB to 256 MiB.`, { vram });
+    throw invalid(`vram is ${exactSize(vram)}: a power of two from 1 MiB to 256 MiB.`, { vram });
   }
 }
 
@@ -243,8 +241,9 @@ function roundUp(value: number, unit: number): number {
   return Math.ceil(value / unit) * unit;
 }
 
-function hexOr(value: number): string {
-  return Number.isSafeInteger(value) && value >= 0 ? hex(value) : String(value);
+/** As people write it, unless that would round away what is wrong with it. */
+function exactSize(bytes: number): string {
+  return bytes > 0 && bytes % MIB === 0 ? formatSize(bytes) : `${bytes} bytes`;
 }
 
 function invalid(message: string, details: Record<string, number>): VdpaError {

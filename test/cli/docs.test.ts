@@ -76,8 +76,9 @@ function keysOf(value: unknown, path = ''): string[] {
 describe('docs/cli.md', () => {
   const text = read('docs/cli.md');
   const explained = new Set([...text.matchAll(/`([^`\n]+)`/g)].map(([, word]) => word!));
-  // Names are those of the config space; feature names are bits.
-  const isOpen = (key: string) => key.startsWith('config.') || key.endsWith('.names[]') || key.startsWith('details.');
+  // Names are those of the config space; feature names are bits; params are a benchmark's own (docs/benchmarks.md).
+  const OPEN = ['config.', 'details.', 'results[].params.'];
+  const isOpen = (key: string) => key.endsWith('.names[]') || OPEN.some(prefix => key.startsWith(prefix));
 
   it.each([
     [['devices']],
@@ -85,6 +86,7 @@ describe('docs/cli.md', () => {
     [['attach', 'soft:blk', '--shadow', '--duration', '100ms']],
     [['migrate', '--settle', '20ms', '--memory', '64M']],
     [['iova', 'plan', 'soft:blk', '--memory', '4G', '--topology', 'q35:maxmem=8G,slots=2', '--measure']],
+    [['bench', 'iotlb', 'soft:blk', '--runs', '1']],
     [['inspect', '/dev/null']],
   ])('explains every key of the document of svq %j', async args => {
     const { schema, ...rest } = document(await svq([...args, '--json']));
@@ -93,7 +95,7 @@ describe('docs/cli.md', () => {
     expect(missing).toEqual([]);
   });
 
-  it.each(['devices', 'inspect', 'attach', 'migrate', 'iova plan'])(
+  it.each(['devices', 'inspect', 'attach', 'migrate', 'iova plan', 'bench'])(
     'explains every option of svq %s',
     async command => {
       const { stdout } = await svq([...command.split(' '), '--help']);
@@ -102,6 +104,23 @@ describe('docs/cli.md', () => {
       for (const option of options) expect(text).toMatch(new RegExp(`\`${option}[ \`]`));
     },
   );
+});
+
+describe('docs/benchmarks.md', () => {
+  const text = read('docs/benchmarks.md');
+
+  it.each([
+    ['dirty', []],
+    ['iotlb', ['soft:blk']],
+  ])('explains every name and param of svq bench %s', async (name, device) => {
+    const { results } = document(await svq(['bench', name, ...device, '--runs', '1', '--json']));
+    const cases = results as { name: string; params: Record<string, string | number> }[];
+    const words = cases.flatMap(({ name, params }) => {
+      const values = Object.values(params).filter(value => typeof value === 'string');
+      return [name, ...Object.keys(params), ...values];
+    });
+    for (const word of new Set(words)) expect(text).toContain(`\`${word}\``);
+  });
 });
 
 it('links of the documents lead somewhere', () => {

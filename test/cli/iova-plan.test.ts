@@ -1,10 +1,15 @@
 /** `svq iova plan`: maps, what is left out, what it costs. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { document, svq } from './svq.js';
+import { document, expectNoStack, svq } from './svq.js';
 
 const GIB = 2 ** 30;
 
 interface Plan {
+  machine: string | null;
+  memory_bytes: number;
   maps: { iova: string; size: number; perm: string; gpa: string | null; memory: string[]; us: number | null }[];
   skipped: { name: string; kind: string; gpa: string; size: number; reason: string; why: string }[];
   operations: { op: string; us: number | null }[];
@@ -14,6 +19,23 @@ interface Plan {
 
 async function plan(...args: string[]): Promise<Plan> {
   return document(await svq(['iova', 'plan', 'soft:blk', '--json', ...args])) as unknown as Plan;
+}
+
+/** A machine that takes thousands of maps, and so some time: pages that are writable and read only by turns. */
+function manyMaps(folder: string): string {
+  const path = join(folder, 'machine.json');
+  const sections = Array.from({ length: 20_000 }, (_, page) => {
+    return {
+      name: 'ram',
+      kind: page % 2 ? 'rom' : 'ram',
+      gpa: page * 4096,
+      size: 4096,
+      backend: 'ram',
+      offset: page * 4096,
+    };
+  });
+  writeFileSync(path, JSON.stringify({ schema: 'svq.machine/1', backends: [{ name: 'ram', size: '1G' }], sections }));
+  return path;
 }
 
 describe('svq iova plan', () => {
@@ -40,6 +62,37 @@ describe('svq iova plan', () => {
     expect(maps.every(({ us }) => us! > 0)).toBe(true);
     expect(operations.reduce((sum, { us }) => sum + us!, 0)).toBeCloseTo(cost['map_us']!, 3);
     expect(cost['unmap_us']).toBeGreaterThan(0);
+    // To the nanosecond: no digits that a clock does not have.
+    const times = [...maps, ...operations].map(({ us }) => us!).concat(cost['map_us']!, cost['unmap_us']!);
+    for (const us of times) expect(String(us)).toMatch(/^\d+(\.\d{1,3})?$/);
+  });
+
+  it('names the machine', async () => {
+    expect(await plan()).toMatchObject({ machine: null, memory_bytes: GIB });
+    const spec = 'q35:maxmem=2G,slots=1';
+    const named = await plan('--topology', spec);
+    // 1 GiB unless told otherwise, less what video memory hides, and the firmware.
+    expect(named).toMatchObject({ machine: spec, memory_bytes: GIB - 128 * 2 ** 10 + 256 * 2 ** 10 });
+  });
+
+  it('stops at Ctrl-C while it maps, says so, and leaves the device closed', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vhost-vdpa-plan-'));
+    try {
+      const outcome = await svq(
+        ['iova', 'plan', 'soft:blk', '--topology', manyMaps(folder), '--measure', '--trace', '-j'],
+        {
+          interruptAt: { pattern: /GET_VQS_COUNT/, times: 1 },
+        },
+      );
+      expect(document(outcome)).toMatchObject({ schema: 'svq.error/1', code: 'ERR_VDPA_CANCELED' });
+      expect(outcome.stderr).toMatch(/^svq: interrupted, stopping$/m);
+      expect(outcome.stderr).toMatch(/^svq: stopped; what was opened is reset and closed$/m);
+      expectNoStack(outcome);
+      expect(outcome.code).toBe(130);
+      expect(outcome.stderr).toMatch(/IOTLB_UPDATE\(.*= not run$/m);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it('says what is too small for a page, and rounds the rest', async () => {
@@ -53,6 +106,8 @@ describe('svq iova plan', () => {
     expect([code, stderr]).toEqual([0, '']);
     expect(stdout).toMatch(/^0x100000000-0x17fffffff +0x100000000 +2 GiB +rw +100 % 1G +pc\.ram$/m);
     expect(stdout).toMatch(/^0xfee00000-0xfeefffff +1 MiB +io +apic-msi +no memory is behind it$/m);
+    expect(stdout).toMatch(/^machine +q35, 4\.0 GiB$/m);
+    expect(stdout).toMatch(/^entries +\d+, (at most \d+|no limit known)$/m);
     expect(stdout).toMatch(/^operations +\d+, \d+ of them maps$/m);
   });
 
@@ -65,8 +120,14 @@ describe('svq iova plan', () => {
       '--placement is one of identity, relocated, allocated, not "here".',
     ],
     [['iova', 'plan', 'soft:blk', '--granule', '3000'], 2, 'power of two'],
-    [['iova', 'plan', 'soft:blk', '--topology', 'q35'], 2, 'needs a size of memory'],
     [['iova', 'plan', 'soft:blk', '--topology', 'no-such-file'], 2, 'cannot be read'],
+    [
+      ['iova', 'plan', 'soft:blk', '--topology', 'pc', '--memory', '4G'],
+      2,
+      'pc cannot be read: ENOENT. A machine is q35,',
+    ],
+    [['iova', 'plan', 'soft:blk', '--memory', '8192T'], 2, '"8192T" is too large'],
+    [['iova', 'plan', 'soft:blk', '--memory', '1M'], 2, '--memory is 2 MiB to 8 TiB, not 1M.'],
     [['iova', 'plan', 'soft:nothing'], 4, 'There is no soft device'],
   ])('svq %j exits with %d', async (args, expected, message) => {
     const { code, stderr } = await svq(args);

@@ -34,11 +34,21 @@ describe('a map that failed', () => {
   it('on a device that pins: an entry for each contiguous piece, and the memlock limit', () => {
     host.pinsMemory.mockReturnValue(true);
     expect(why()).toMatch(
-      /pins pages.*physically contiguous.*up to 2048 for this map.*max_iotlb_entries = 2048.*huge pages; the memlock limit, which leaves 1 MiB of the 8 MiB asked for/,
+      /pins pages.*physically contiguous.*up to 2048 for this map.*max_iotlb_entries = 2048.*raise the cap, or map less memory; the memlock limit, which leaves 1 MiB of the 8 MiB asked for: raise it/,
     );
-    host.pinnableBytes.mockReturnValue(undefined);
-    expect(why()).toMatch(/huge pages; memory that cannot be pinned/);
+    host.pinnableBytes.mockReturnValue(-4096);
+    expect(why()).toMatch(/leaves 0 B of the 8 MiB asked for/);
   });
+
+  it.each([[2 ** 23], [2 ** 24], [undefined]])(
+    'on a device that pins where %s may be pinned: not the memlock limit',
+    left => {
+      host.pinsMemory.mockReturnValue(true);
+      host.pinnableBytes.mockReturnValue(left);
+      expect(why()).toMatch(/raise the cap, or map less memory; memory that cannot be pinned\. The kernel log/);
+      expect(why()).not.toMatch(/memlock limit, which|huge pages/);
+    },
+  );
 
   it('on a kernel without caps says nothing of them', () => {
     host.maxIotlbEntries.mockReturnValue(undefined);

@@ -97,7 +97,12 @@ describe('a file', () => {
     );
     mkdirSync(join(folder, 'folder'));
     await expect(loadTopology(join(folder, 'folder'))).rejects.toThrow('cannot be read: EISDIR');
-    await expect(loadTopology('q36')).rejects.toThrow('The machine q36 cannot be read: ENOENT');
+    // With a size of memory, too: most likely it should have been a kind of machine.
+    for (const spec of ['q36', 'pc', 'Q35', 'q35,maxmem=1G']) {
+      const message = `The machine ${spec} cannot be read: ENOENT. A machine is q35, q35:maxmem=256G,slots=8, or`;
+      await expect(loadTopology(spec)).rejects.toThrow(message);
+      await expect(loadTopology(spec, G)).rejects.toThrow(message);
+    }
   });
 
   it('without end is not read to its end', async () => {

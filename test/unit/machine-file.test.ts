@@ -71,7 +71,7 @@ describe('a machine file', () => {
     ['no schema', { schema: undefined }, 'schema is missing'],
     ['no sections', { sections: undefined }, 'sections is missing'],
     ['an empty list', { sections: [] }, 'sections is []: must not be empty'],
-    ['a list that is none', { backends: 'dram' }, 'backends is "dram": Invalid input: expected array'],
+    ['a list that is none', { backends: 'dram' }, 'backends is "dram": write a list in [ ]. See'],
     ['an unknown key', withSection({ gap: 1 }), 'sections[0] has "gap", which does not belong there'],
     [
       'an unknown kind',
@@ -86,7 +86,18 @@ describe('a machine file', () => {
     ['2^53 in hex', withSection({ gpa: '0x20000000000000' }), 'sections[0].gpa is "0x20000000000000": write a whole'],
     ['2^53 in words', withSection({ gpa: '8192T' }), 'sections[0].gpa is "8192T": write a whole number'],
     ['two forms', { q35: { ram: '1G' } }, 'the file has "backends", "sections", which does not belong there'],
-    ['too many slots', { hotplug: { base: '4G', size: '1G', slots: 0.5 } }, 'hotplug.slots is 0.5: Invalid input'],
+    ...[0.5, 0, 257, '"8"'].map((slots): [string, object, string] => [
+      `${slots} slots`,
+      { hotplug: { base: '4G', size: '1G', slots } },
+      `hotplug.slots is ${JSON.stringify(slots)}: write a whole number from 1 to 256. See`,
+    ]),
+    ['no object', { hotplug: 1 }, 'hotplug is 1: write an object in { }. See'],
+    ['a name that is none', withSection({ name: 5 }), 'sections[0].name is 5: write a text in quotes. See'],
+    [
+      'a window within a page',
+      { hotplug: { base: 4097, size: '1G', slots: 1 } },
+      'The hotplug window starts at 0x1001',
+    ],
     ['an empty name', withSection({ name: '' }), 'sections[0].name is "": must not be empty'],
   ])('with %s is refused', (_, change, message) => {
     expect(() => parse(change)).toThrow(expect.objectContaining({ code: 'ERR_VDPA_INVALID_ARGUMENT' }));
@@ -106,6 +117,9 @@ describe('a machine file', () => {
     );
     expect(() => parseMachineFile('{"schema":"svq.machine/1","q35":{"ram":"1G","slots":2}}', 'm.json')).toThrow(
       /^m\.json: slots=2 without maxmem/,
+    );
+    expect(() => parseMachineFile('{"schema":"svq.machine/1","q35":{"ram":"1G","amd":"yes"}}', 'm.json')).toThrow(
+      'm.json: q35.amd is "yes": write true or false. See',
     );
   });
 

@@ -108,9 +108,11 @@ describe('a line', () => {
     ],
     ['  0000000000000000-000000000009ffff (prio 0, i/o): io', 'The machine has no RAM'],
     ['  No rendered FlatView', 'The machine has no RAM'],
+    ['  xyz', 'Is it wrapped, or cut off?'],
   ])('%j is told, and not skipped', (lines, message) => {
     expect(() => parseMtree(memory(lines))).toThrow(expect.objectContaining({ code: 'ERR_VDPA_INVALID_ARGUMENT' }));
     expect(() => parseMtree(memory(lines))).toThrow(message);
+    expect(() => parseMtree(memory(lines))).not.toThrow(/[?.]\.$/);
   });
 
   it('of registers at the very top of the address space is left out', () => {
@@ -159,6 +161,40 @@ describe('the machine', () => {
   it('is not in the tree that info mtree prints without -f, nor in anything else', () => {
     expect(() => parseMtree(`address-space: memory\n${RAM}\n`)).toThrow('capture it with "info mtree -f"');
     expect(() => parseMtree('')).toThrow('it has no FlatView');
+  });
+});
+
+describe('a text that is cut off', () => {
+  const lines = EXAMPLE.split('\n');
+  const start = lines.findIndex(line => line.includes('AS "memory"'));
+  const end = lines.indexOf('', start);
+
+  it.each([
+    ['after the header', start + 1],
+    ['after a line of the machine', start + 6],
+    ['after the last of them', end],
+  ])('%s is refused, with and without a line end', (_, count) => {
+    const text = lines.slice(0, count).join('\n');
+    for (const cut of [text, `${text}\n`, `${text}\r\n`]) {
+      expect(() => parseMtree(cut)).toThrow(
+        expect.objectContaining({
+          code: 'ERR_VDPA_INVALID_ARGUMENT',
+          message: expect.stringContaining('capture it again'),
+        }),
+      );
+    }
+  });
+
+  it('after the machine has all of it', () => {
+    const { sections } = parseMtree(EXAMPLE);
+    const text = lines.slice(0, end + 1).join('\n');
+    expect(parseMtree(`${text}\n`).sections).toEqual(sections);
+    expect(parseMtree(`${text}(qemu) `).sections).toEqual(sections);
+    expect(parseMtree(`${text}\nFlatView #9\n AS "nic", root: x`).sections).toEqual(sections);
+  });
+
+  it('is not one in which another view follows at once', () => {
+    expect(parseMtree(`${memory(RAM).trimEnd()}\nFlatView #1\n AS "nic", root: x\n`).sections).toHaveLength(1);
   });
 });
 

@@ -104,11 +104,21 @@ describe('a topology', () => {
     ['no RAM', machine([section({ kind: 'rom' }), trap()]), 'The machine has no RAM'],
     [
       'a section in the hotplug window',
-      machine([section()], { hotplug: { base: 0xfff, size: 0x1000, slots: 1 } }),
-      'low at 0x0-0xfff is in the hotplug window 0xfff-0x1ffe',
+      machine([section({ size: 0x1001 })], { hotplug: { base: 0x1000, size: 0x1000, slots: 1 } }),
+      'low at 0x0-0x1000 is in the hotplug window 0x1000-0x1fff',
     ],
     ['an empty hotplug window', machine([section()], { hotplug: { base: 4096, size: 0, slots: 1 } }), 'has 0 bytes'],
     ['a window above 2^53', machine([section()], { hotplug: { base: LAST, size: 1, slots: 1 } }), 'ends below 2^53'],
+    [
+      'a window within a page',
+      machine([section()], { hotplug: { base: 0x2001, size: 0x1000, slots: 1 } }),
+      'starts at 0x2001: it starts at a whole page of 4 KiB',
+    ],
+    [
+      'too many slots',
+      machine([section()], { hotplug: { base: 4096, size: 4096, slots: 257 } }),
+      'has 257 slots: each section that is plugged in takes one, and there are 1 to 256',
+    ],
     ['no slots', machine([section()], { hotplug: { base: 4096, size: 4096, slots: 0 } }), 'has 0 slots'],
   ])('is refused with %s', (_, topology, message) => {
     expect(() => checkTopology(topology)).toThrow(expect.objectContaining({ code: 'ERR_VDPA_INVALID_ARGUMENT' }));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { DirtyBitmap } from '../../lib/dirty/dirty-bitmap.js';
 import { exportVhostLog, importVhostLog, VHOST_LOG_PAGE, vhostLogSize } from '../../lib/dirty/vhost-log.js';
-import { AddressError } from '../../lib/errors.js';
+import { AddressError, VdpaError } from '../../lib/errors.js';
 
 const PAGE = VHOST_LOG_PAGE;
 
@@ -36,6 +36,31 @@ describe('the vhost log', () => {
       importVhostLog(log, bitmap.bytes, back);
       expect([...back.runs()]).toEqual([...bitmap.runs()]);
     }
+  });
+
+  it.each<[string, (size: number) => ArrayBuffer | ArrayBufferView]>([
+    ['a BigUint64Array', size => new BigUint64Array(size / 8)],
+    ['a part of one', size => new BigUint64Array(size / 8 + 2).subarray(1, -1)],
+    ['a DataView', size => new DataView(new ArrayBuffer(size + 3), 3)],
+    ['a Buffer', size => Buffer.alloc(size)],
+    ['an ArrayBuffer', size => new ArrayBuffer(size)],
+  ])('may be %s', (_, make) => {
+    const bitmap = new DirtyBitmap(130 * PAGE);
+    bitmap.mark(63 * PAGE, 2 * PAGE);
+    bitmap.mark(129 * PAGE, 1);
+    const log = make(vhostLogSize(bitmap.bytes));
+    exportVhostLog(bitmap, log);
+    const bytes = ArrayBuffer.isView(log) ? Buffer.from(log.buffer, log.byteOffset, log.byteLength) : Buffer.from(log);
+    expect([0, 8, 16].map(at => bytes.readBigUInt64LE(at))).toEqual([2n ** 63n, 1n, 2n]);
+    const back = new DirtyBitmap(bitmap.bytes);
+    importVhostLog(log, bitmap.bytes, back);
+    expect([...back.runs()]).toEqual([63 * PAGE, 2 * PAGE, 129 * PAGE, PAGE]);
+  });
+
+  it.each([[undefined], [null], [8], [[0, 0]]])('is not %j', log => {
+    const bitmap = new DirtyBitmap(PAGE);
+    expect(() => exportVhostLog(bitmap, log as never)).toThrow(VdpaError);
+    expect(() => importVhostLog(log as never, PAGE, bitmap)).toThrow('A log is an ArrayBuffer or a view on one');
   });
 
   it('keeps the bits that are set: several memories may be logged into one', () => {

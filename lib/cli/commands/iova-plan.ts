@@ -18,6 +18,7 @@ import type { Operation } from '../../uapi/operation.js';
 import { parseSize } from '../../units.js';
 import { announced } from '../announced.js';
 import { EXIT } from '../exit-codes.js';
+import { interruptible } from '../interrupt.js';
 import { type IovaPlanDocument, planDocument } from '../iova-plan-document.js';
 import { type MachineArguments, parseMachine } from '../machine-options.js';
 import { printJson } from '../output.js';
@@ -36,13 +37,26 @@ export async function iovaPlan(args: Arguments): Promise<number> {
   const machine = await parseMachine(args);
   const granule = args.granule === undefined ? undefined : parseSize(args.granule);
   if (granule !== undefined) validateGranule(granule);
+  const { result: document } = await interruptible(async signal => {
+    const document = await planOn(machine, granule, args, signal);
+    signal.throwIfAborted();
+    return document;
+  });
+  if (args.json) printJson(document);
+  else printIovaPlan(document);
+  return EXIT.ok;
+}
+
+async function planOn(
+  machine: Topology,
+  granule: number | undefined,
+  args: Arguments,
+  signal: AbortSignal,
+): Promise<IovaPlanDocument> {
   const device = announced(await openDevice(args.device), args.device, args.trace);
   const opened: { close(): void }[] = [];
   try {
-    const document = await plan(device, machine, granule, args, opened);
-    if (args.json) printJson(document);
-    else printIovaPlan(document);
-    return EXIT.ok;
+    return await plan(device, machine, granule, args, signal, opened);
   } finally {
     await device.close();
     for (const thing of opened) thing.close();
@@ -54,7 +68,8 @@ async function plan(
   device: Device,
   machine: Topology,
   granule: number | undefined,
-  { placement, measure }: Arguments,
+  { placement, measure, topology }: Arguments,
+  signal: AbortSignal,
   opened: { close(): void }[],
 ): Promise<IovaPlanDocument> {
   const capabilities = await readCapabilities(device);
@@ -76,15 +91,31 @@ async function plan(
   });
   const space = new AddressSpace(0, limits);
   const batched = (capabilities.backendFeatures & VHOST_BACKEND_F_IOTLB_BATCH) !== 0n;
-  const operations = space.plan(memory.maps(placement !== 'identity'), { batched, probe: true });
-  const measured = measure ? await carryOut(device, space, operations, batched) : undefined;
+  const operations = space.plan(memory.maps(placement !== 'identity'), { batched, probe: true, merge: false });
+  const measured = measure ? await carryOut(device, space, operations, { batched, signal }) : undefined;
   const pins = !isSoft(device.path) && pinsMemory(device.path);
-  return planDocument({ device: device.path, machine, placement, limits, pins, memory, rings, operations, measured });
+  return planDocument({
+    device: device.path,
+    machine,
+    machineName: topology,
+    placement,
+    limits,
+    pins,
+    memory,
+    rings,
+    operations,
+    measured,
+  });
 }
 
-/** Maps and unmaps for the times it takes. */
-async function carryOut(device: Device, space: AddressSpace, operations: readonly Operation[], batched: boolean) {
-  const map = await run(device, operations);
+/** Maps and unmaps for the times it takes. Interrupted, it leaves what is mapped: closing the device drops it. */
+async function carryOut(
+  device: Device,
+  space: AddressSpace,
+  operations: readonly Operation[],
+  { batched, signal }: { readonly batched: boolean; readonly signal: AbortSignal },
+) {
+  const map = await run(device, operations, { signal });
   space.apply(operations, map);
-  return { map, unmap: await run(device, space.plan([], { batched })) };
+  return { map, unmap: await run(device, space.plan([], { batched }), { signal }) };
 }
