@@ -177,16 +177,25 @@ describe('an expectation', () => {
 });
 
 describe('memory a device maps', () => {
-  it('stays until the file is closed, whatever the region’s owner does', async () => {
+  it.each<[string, Entry, boolean]>([
+    [
+      'while something else is unmapped',
+      { op: 'VHOST_IOTLB_INVALIDATE', argument: iotlb({ iova: 2 * PAGE, size: PAGE }) },
+      true,
+    ],
+    [
+      'while it is unmapped in another space',
+      { op: 'VHOST_IOTLB_INVALIDATE', argument: iotlb({ size: PAGE, asid: 1 }) },
+      true,
+    ],
+    ['until it is unmapped', { op: 'VHOST_IOTLB_INVALIDATE', argument: iotlb({ size: PAGE }) }, false],
+    ['until all is unmapped', { op: 'VHOST_IOTLB_INVALIDATE', argument: iotlb({ size: 0 }) }, false],
+  ])('stays %s, whatever the region’s owner does, and until the file is closed', async (_, entry, stays) => {
     const { mapped } = await observe(
-      [
-        [open, { op: 'VHOST_IOTLB_UPDATE', argument: iotlb({ region: 1, size: PAGE }) }],
-        [{ op: 'VHOST_IOTLB_INVALIDATE', argument: iotlb({ size: PAGE }) }],
-        [{ op: 'close' }],
-      ],
+      [[open, { op: 'VHOST_IOTLB_UPDATE', argument: iotlb({ region: 1, size: PAGE }) }], [entry], [{ op: 'close' }]],
       'addon.regionClose(region)',
     );
-    expect(mapped).toEqual([true, true, false]);
+    expect(mapped).toEqual([true, stays, false]);
   });
 
   it('is not held for a message that failed', async () => {

@@ -76,6 +76,7 @@ export class PluggedGuest {
   readonly #busyBlocks = new Set<number>();
   /** By block: what it holds; 0 for unknown, until it is written. */
   readonly #versions = new Uint32Array(BLOCKS);
+  #steps = 0;
   readonly #random: (below: number) => number;
   attachment!: Attachment;
 
@@ -120,7 +121,7 @@ export class PluggedGuest {
 
   /** One random change of memory under load; now and then the rings change hands in between. */
   async step(): Promise<void> {
-    if (this.#random(50) === 0) await this.#switch();
+    if (++this.#steps % 40 === 0) await this.#switch();
     for (;;) {
       const roll = this.#random(100);
       const kind = roll < 35 ? 'plug' : roll < 60 ? 'unplug' : roll < 80 ? 'replace' : roll < 90 ? 'alias' : 'protect';
