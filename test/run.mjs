@@ -17,7 +17,7 @@ import { runInRig } from './rig/rig.mjs';
 /** @type {Boot[]} */
 const MATRIX = [
   { name: 'Linux 7.2', kernel: '7.2' },
-  { name: 'Linux 6.12', kernel: '6.12', env: { VHOST_VDPA_HOTPLUG_STEPS: '1000' } },
+  { name: 'Linux 6.12', kernel: '6.12', env: { VHOST_VDPA_HOTPLUG_STEPS: '400' } },
   // Simulators that pin what they map, with the 8 MiB memlock limit every root has.
   {
     name: 'Linux 7.2, pinned memory',
@@ -38,7 +38,7 @@ const MATRIX = [
     name: 'Linux 7.2, map by map',
     kernel: '7.2',
     params: ['vdpa_sim.batch_mapping=0'],
-    env: { VHOST_VDPA_HOTPLUG_STEPS: '1000' },
+    env: { VHOST_VDPA_HOTPLUG_STEPS: '400' },
     files: ['coverage', 'memory', 'hotplug', 'switching', 'migrate'],
   },
   {
