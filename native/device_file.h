@@ -26,16 +26,17 @@ class DeviceFile {
   int Ioctl(uint32_t number, Entry* entry);
   int SendIotlb(uint8_t type, const IotlbArgument& argument, const std::shared_ptr<Region>* region);
 
-  int fd_ = -1;
   /** Records what an unmap that succeeded has given up. */
   void Forget(const IotlbArgument& argument);
 
+  int fd_ = -1;
   struct Mapped {
     uint64_t size;
     std::shared_ptr<Region> region;
   };
   // What the device may write stays in memory until it is unmapped, or the file closed; also what a map that failed may have left.
-  // By address space and start; ranges do not overlap, because the kernel refuses that.
+  // By address space and start. What is mapped does not overlap, because the kernel refuses that; what failed may, and is then
+  // kept until the file is closed.
   std::map<std::pair<uint32_t, uint64_t>, Mapped> mapped_;
 };
 

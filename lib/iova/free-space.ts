@@ -12,16 +12,8 @@
 import { AddressError, hex } from '../errors.js';
 import { checkPages, MAX_ADDRESS } from './check-range.js';
 import { RECORD_END as END } from './chunks.js';
-import { validateGranule } from './limits.js';
+import { isKept, type ReservedWindow, SMALLEST_GRANULE, validateGranule } from './limits.js';
 import { RangeIndex } from './range-index.js';
-
-/** Addresses that a platform IOMMU keeps for itself, `last` included. */
-export interface Reserved {
-  readonly first: number;
-  readonly last: number;
-  /** As in /sys/kernel/iommu_groups/N/reserved_regions. `direct-relaxable` is not kept: firmware used it before the system ran. */
-  readonly type?: string;
-}
 
 export interface FreeSpaceOptions {
   /** First and last usable address, inclusive (VHOST_VDPA_GET_IOVA_RANGE). Nothing above 2^53 - 1 is used. */
@@ -29,7 +21,7 @@ export interface FreeSpaceOptions {
   readonly last: bigint;
   /** What every address and size is a multiple of: 4096 unless told otherwise; limits.ts has what it may be. */
   readonly granule?: number;
-  readonly reserved?: readonly Reserved[];
+  readonly reserved?: readonly ReservedWindow[];
 }
 
 const LARGE_PAGES = [2 ** 30, 2 ** 21];
@@ -39,7 +31,7 @@ const PROBES = 64;
 export class FreeSpace {
   readonly granule: number;
   readonly #options: FreeSpaceOptions;
-  readonly #reserved: readonly Reserved[];
+  readonly #reserved: readonly ReservedWindow[];
   /** Whole pages between the ends, `end` exclusive. */
   readonly #start: number;
   readonly #end: number;
@@ -50,13 +42,13 @@ export class FreeSpace {
 
   /** @throws VdpaError ERR_VDPA_INVALID_ARGUMENT for a granule that is none. */
   constructor(options: FreeSpaceOptions) {
-    const { first, last, granule = 4096, reserved = [] } = options;
+    const { first, last, granule = SMALLEST_GRANULE, reserved = [] } = options;
     validateGranule(granule);
     this.granule = granule;
     this.#options = options;
     this.#start = roundUp(Number(clip(first)), granule);
     this.#end = roundDown(Number(clip(last + 1n)), granule);
-    this.#reserved = reserved.filter(({ type }) => type !== 'direct-relaxable').sort((a, b) => a.first - b.first);
+    this.#reserved = reserved.filter(isKept).sort((a, b) => a.first - b.first);
     this.#zeroIsFree =
       this.#start === 0 && this.#end >= granule && !this.#reserved.some(window => window.first < granule);
     let free = Math.max(this.#start, granule);
@@ -175,10 +167,12 @@ export class FreeSpace {
     const window = this.#reserved.find(({ first, last }) => first < end && last >= iova);
     if (window) {
       const { first, last, type } = window;
-      const name = type === undefined ? '' : ` (${type})`;
-      return new AddressError(`${text} is on ${hex(first)}-${hex(last)}${name}, which the device's IOMMU reserves.`, {
-        details: { ...details, first, last },
-      });
+      return new AddressError(
+        `${text} is on ${hex(first)}-${hex(last)} (${type}), which the device's IOMMU reserves.`,
+        {
+          details: { ...details, first, last },
+        },
+      );
     }
     const first = held.firstShared(iova, end);
     const at = held.seek(first);

@@ -3,6 +3,7 @@
  * vhost_chr_write_iter), so the reason must be found here.
  */
 import { AddressError, hex, VdpaError } from '../errors.js';
+import { MAX_ADDRESS } from './check-range.js';
 import { type AddressRange, describeRange, endOf, type IovaMap, sizeOf } from './map.js';
 
 /** Addresses that a platform IOMMU keeps for itself: /sys/kernel/iommu_groups/N/reserved_regions. */
@@ -12,6 +13,14 @@ export interface ReservedWindow {
   readonly last: number;
   /** As the kernel names it: direct, direct-relaxable, reserved, msi. */
   readonly type: string;
+}
+
+/**
+ * Whether a window is closed to maps. `direct-relaxable` is not: firmware wanted it for its own use of the device, which has ended (as
+ * vfio_iommu_type1 treats them).
+ */
+export function isKept({ type }: ReservedWindow): boolean {
+  return type !== 'direct-relaxable';
 }
 
 /** Bounds a device and its kernel set. */
@@ -39,9 +48,6 @@ export interface IovaLimits {
 
 /** The smallest page of any host: devices that pin round both addresses down to it, separately (vhost_vdpa_pa_map). */
 export const SMALLEST_GRANULE = 4096;
-
-/** Above this an address is no longer exact in a JavaScript number. */
-const MAX_ADDRESS = Number.MAX_SAFE_INTEGER;
 
 const PERMISSIONS: readonly unknown[] = ['ro', 'wo', 'rw'];
 
@@ -97,13 +103,12 @@ function validateMap(map: IovaMap, limits: IovaLimits): void {
   }
   // Permission 0 is taken by some parents, and every access then fails; behind a platform IOMMU it is a kernel warning.
   if (!PERMISSIONS.includes(perm)) throw refuse(map, `has the permission "${perm}"; there are ro, wo and rw`);
-  for (const window of limits.reserved) refuseReserved(map, window);
+  for (const window of limits.reserved.filter(isKept)) refuseReserved(map, window);
 }
 
 /** The kernel takes such a map, and a device's access there never reaches the memory. */
 function refuseReserved(map: IovaMap, { first, last, type }: ReservedWindow): void {
-  // Wanted by firmware for its own use of the device, which has ended (as vfio_iommu_type1 treats them).
-  if (type === 'direct-relaxable' || map.iova > last || endOf(map) <= first) return;
+  if (map.iova > last || endOf(map) <= first) return;
   throw new AddressError(
     `${describe(map)} is on the reserved window ${hex(first)}-${hex(last)} (${type}) of the device's IOMMU: accesses there do not reach memory.`,
     { details: { iova: map.iova, size: map.size, offset: map.offset, first, last, type } },

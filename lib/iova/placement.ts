@@ -5,6 +5,7 @@
  * (identity), be moved by a fixed distance (relocated), which proves that every address was translated, or stand wherever there
  * is room (allocated), for a device whose window is small.
  */
+import { AddressError, hex } from '../errors.js';
 import { IovaAllocator } from './allocator.js';
 import type { IovaLimits } from './limits.js';
 
@@ -40,16 +41,33 @@ export function shadowRingsIova(
 ): number {
   const distances = placement === 'relocated' ? [0, RELOCATION] : [0];
   const taken = distances.flatMap(distance =>
-    guest.map(({ gpa, size: bytes }) => ({ first: gpa + distance, last: gpa + distance + bytes - 1 })),
+    guest.map(({ gpa, size: bytes }) => ({
+      first: gpa + distance,
+      last: gpa + distance + bytes - 1,
+      type: 'guest memory',
+    })),
   );
   const granule = Math.max(RINGS_ALIGN, limits.granule);
   const room = Math.ceil(size / granule) * granule;
   const { first, last, reserved } = limits;
   const above = BigInt(Math.ceil(end / granule) * granule + granule);
   const windows = [...taken, ...reserved];
+  const place = (from: bigint) => new IovaAllocator({ first: from, last, granule, reserved: windows }).allocate(room);
   try {
-    return new IovaAllocator({ first: above > first ? above : first, last, granule, reserved: windows }).allocate(room);
+    return place(above > first ? above : first);
   } catch {
-    return new IovaAllocator({ first, last, granule, reserved: windows }).allocate(room);
+    return placeBelow(() => place(first), limits);
+  }
+}
+
+/** The last resort; it says what is missing. */
+function placeBelow(place: () => number, { first, last }: IovaLimits): number {
+  try {
+    return place();
+  } catch (cause) {
+    throw new AddressError(
+      `The shadow rings have no place beside guest memory in the device's range ${hex(first)} to ${hex(last)} (VHOST_VDPA_GET_IOVA_RANGE). Give the guest less memory, or less room to plug some in.`,
+      { details: { first, last }, cause },
+    );
   }
 }

@@ -9,13 +9,7 @@ import { readVmas, type Vma, whySkipped } from '../memory/vma.js';
 import type { Permission } from '../uapi/operation.js';
 
 /** A range of guest memory that is mapped as a whole: a section, rounded to granules. */
-export interface SectionRange {
-  readonly name: string;
-  readonly kind: MemoryKind;
-  readonly gpa: number;
-  readonly size: number;
-  readonly region: number;
-  readonly offset: number;
+export interface SectionRange extends Section {
   readonly perm: Permission;
   /** Where the process has it. */
   readonly hva: number;

@@ -197,7 +197,10 @@ export class GuestMemory {
         followed.unshift(listener);
       }
     } catch (error) {
-      for (const listener of followed) await listener(opposite).catch(second => refuseHalf(error, second));
+      // Each of them, also when one cannot go back.
+      const stuck: unknown[] = [];
+      for (const listener of followed) await listener(opposite).catch(second => stuck.push(second));
+      if (stuck.length > 0) throw halfChanged(error, stuck[0]);
       throw error;
     }
   }
@@ -236,9 +239,9 @@ function makeRegions({ backends, sections }: Topology): Map<string, MemoryRegion
 }
 
 /** A change that one device refused could not be taken back on another. */
-function refuseHalf(cause: unknown, second: unknown): never {
+function halfChanged(cause: unknown, second: unknown): VdpaError {
   const text = (error: unknown) => (error instanceof Error ? error.message : String(error));
-  throw new VdpaError(
+  return new VdpaError(
     'ERR_VDPA_MEMORY',
     `Memory could not be changed: ${text(cause)} Another device that had followed could not go back: ${text(second)} Reset both.`,
     { cause },

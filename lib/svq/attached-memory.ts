@@ -73,6 +73,7 @@ export class AttachedMemory {
   async map(shadowed: boolean): Promise<void> {
     this.#shadowed = shadowed;
     this.#warn(this.skipped);
+    // Anew: a change that was under way before we listened may have ended since.
     await this.#change(this.describe(this.#options.memory.sections));
   }
 
@@ -96,11 +97,11 @@ export class AttachedMemory {
    * @returns whether it was; then another start may succeed.
    */
   leaveOut(error: unknown, shadowed: boolean): boolean {
-    const { iova } = error instanceof OperationError ? error.details : {};
+    const { request, iova } = error instanceof OperationError ? error.details : {};
     const range = this.#memory.ranges.find(
       candidate => candidate.kind === 'ram-device' && (shadowed ? candidate.iova : candidate.gpa) === iova,
     );
-    if (!range) return false;
+    if (!range || request !== 'VHOST_IOTLB_UPDATE') return false;
     this.#refused.add(range.region);
     this.#set(this.#memory.without(this.#refused));
     return true;

@@ -234,9 +234,9 @@ describe('an allocator', () => {
   const MiB = 2 ** 20;
   const END_OF_RANGE = 24 * GiB;
   const RESERVED = [
-    { first: 7 * MiB + 100, last: 8 * MiB + 5 },
-    { first: 3 * GiB, last: 3 * GiB + 1 },
-    { first: 3 * GiB + 5 * MiB, last: 3 * GiB + 6 * MiB },
+    { first: 7 * MiB + 100, last: 8 * MiB + 5, type: 'reserved' },
+    { first: 3 * GiB, last: 3 * GiB + 1, type: 'reserved' },
+    { first: 3 * GiB + 5 * MiB, last: 3 * GiB + 6 * MiB, type: 'reserved' },
   ];
   /** Taken for all but who asks for it by name. */
   const PAGE_0: Taken = { start: 0, end: PAGE };

@@ -10,6 +10,7 @@ import { Translation } from '../../lib/iova/translation.js';
 import { Chain } from '../../lib/ring/chain.js';
 import { VHOST_BACKEND_F_IOTLB_ASID, VHOST_BACKEND_F_IOTLB_PERSIST } from '../../lib/uapi/backend-features.js';
 import type { Operation, OperationResult } from '../../lib/uapi/operation.js';
+import { randoms } from '../unit/iova-support.js';
 import { NaiveKernel } from '../unit/naive-kernel.js';
 
 const PAGE = 4096;
@@ -29,17 +30,6 @@ const limitsOf = (maxEntries?: number): IovaLimits => ({
 });
 
 type Random = (below: number) => number;
-
-/** Marsaglia's xorshift, so that a run can be repeated from its seed. */
-function randoms(seed: number): Random {
-  let state = seed || 1;
-  return below => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
 
 /** What each page gives: 0 for nothing, else a memory and a permission. Most go on from page to page, some do not. */
 type Cells = number[];

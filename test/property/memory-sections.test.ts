@@ -3,21 +3,13 @@ import { describe, expect, it } from 'vitest';
 import { AddressError } from '../../lib/errors.js';
 import { findSection, type Section } from '../../lib/memory/section.js';
 import { changeSections } from '../../lib/memory/transaction.js';
+import { randoms } from '../unit/iova-support.js';
 import { ramSection } from '../unit/memory-support.js';
 
 const PAGE = 4096;
 const PAGES = 64;
 const OPERATIONS = 1_000_000;
 const SEED = 0x5eed;
-
-/** A generator that is fast, and the same everywhere (Numerical Recipes). */
-function randoms(seed: number): (below: number) => number {
-  let state = seed;
-  return below => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
 
 /** What stands at each page: the section's start, region and the page in it; undefined for nothing. */
 type Model = (string | undefined)[];

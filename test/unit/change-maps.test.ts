@@ -9,19 +9,11 @@ import type { IovaLimits } from '../../lib/iova/limits.js';
 import { type IovaMap, sortMaps } from '../../lib/iova/map.js';
 import type { Operation } from '../../lib/uapi/operation.js';
 import { NOT_RUN } from './device-fake.js';
+import { NO_LIMITS } from './iova-support.js';
 import { NaiveKernel, type NaiveOptions } from './naive-kernel.js';
 
 const PAGE = 4096;
-const LIMITS: IovaLimits = {
-  first: 0n,
-  last: 2n ** 64n - 1n,
-  asids: 1,
-  granule: PAGE,
-  reserved: [{ first: 0xfee00000, last: 0xfeefffff, type: 'msi' }],
-  maxEntries: undefined,
-  deviceMaxEntries: undefined,
-  pinnable: () => undefined,
-};
+const LIMITS: IovaLimits = { ...NO_LIMITS, reserved: [{ first: 0xfee00000, last: 0xfeefffff, type: 'msi' }] };
 
 /** Memory that is never merged with its neighbours. */
 const map = (page: number, pages = 1): IovaMap => ({

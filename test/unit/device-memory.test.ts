@@ -7,21 +7,12 @@ import { Translation } from '../../lib/iova/translation.js';
 import { MemoryRegion, regionAddress } from '../../lib/memory/region.js';
 import type { Section } from '../../lib/memory/section.js';
 import { Chain } from '../../lib/ring/chain.js';
+import { NO_LIMITS, randoms } from './iova-support.js';
 import { ramSection } from './memory-support.js';
 
 const PAGE = 4096;
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
-const LIMITS: IovaLimits = {
-  first: 0n,
-  last: 2n ** 64n - 1n,
-  asids: 1,
-  granule: PAGE,
-  reserved: [],
-  maxEntries: undefined,
-  deviceMaxEntries: undefined,
-  pinnable: () => undefined,
-};
 
 let big: MemoryRegion;
 let small: MemoryRegion;
@@ -47,7 +38,7 @@ function describeMemory(
 ): DeviceMemory {
   const end = Math.max(...sections.map(({ gpa, size }) => gpa + size));
   const options = { placement, end, rings: { region: rings.id, size: rings.size }, ...more };
-  return new DeviceMemory(sections, { ...options, limits: { ...LIMITS, ...limits } }, previous, refused);
+  return new DeviceMemory(sections, { ...options, limits: { ...NO_LIMITS, ...limits } }, previous, refused);
 }
 
 /** Guest address to IOVA, byte by byte or not at all. */
@@ -164,15 +155,6 @@ describe('a machine on a device', () => {
 });
 
 describe('random machines', () => {
-  /** A generator that is the same everywhere (Numerical Recipes). */
-  function randoms(seed: number): (below: number) => number {
-    let state = seed;
-    return below => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return Math.floor((state / 2 ** 32) * below);
-    };
-  }
-
   it.each([PAGE, 4 * PAGE, 16 * PAGE])(
     'every byte at the edges of every granule of %d is where its memory is, or nowhere',
     { timeout: 60_000 },

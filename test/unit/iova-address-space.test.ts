@@ -5,19 +5,11 @@ import { AddressSpace } from '../../lib/iova/address-space.js';
 import type { IovaLimits } from '../../lib/iova/limits.js';
 import type { IovaMap } from '../../lib/iova/map.js';
 import type { Operation, OperationResult } from '../../lib/uapi/operation.js';
+import { NO_LIMITS } from './iova-support.js';
 
 const PAGE = 4096;
 const EFAULT = 14;
-const LIMITS: IovaLimits = {
-  first: 0n,
-  last: 2n ** 64n - 1n,
-  asids: 2,
-  granule: PAGE,
-  reserved: [],
-  maxEntries: undefined,
-  deviceMaxEntries: undefined,
-  pinnable: () => undefined,
-};
+const LIMITS: IovaLimits = { ...NO_LIMITS, asids: 2 };
 
 const map = (page: number, pages = 1, other: Partial<IovaMap> = {}): IovaMap => ({
   iova: page * PAGE,

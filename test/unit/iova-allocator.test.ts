@@ -135,7 +135,7 @@ describe('an allocator', () => {
   it('never hands out a reserved window, nor a page that has a part of one', () => {
     const reserved = [
       { first: 0xfee0_0000, last: 0xfeef_ffff, type: 'msi' },
-      { first: 0x3800, last: 0x3801 },
+      { first: 0x3800, last: 0x3801, type: 'reserved' },
       { first: 0x5000, last: Number.MAX_VALUE, type: 'direct-relaxable' },
     ];
     const iovas = allocator({ reserved });
@@ -147,15 +147,17 @@ describe('an allocator', () => {
       address({ first: 0xfee0_0000, last: 0xfeef_ffff }, '0xfeeff000', '0xfee00000', 'msi', 'reserves'),
     );
     expect(() => iovas.claim(0x3000, PAGE)).toThrow(address({ first: 0x3800 }));
-    expect(() => allocator({ reserved: [{ first: 0, last: 5 }] }).claim(0, PAGE)).toThrow(address({ first: 0 }));
+    expect(() => allocator({ reserved: [{ first: 0, last: 5, type: 'reserved' }] }).claim(0, PAGE)).toThrow(
+      address({ first: 0 }),
+    );
   });
 
   it('takes windows in any order, also if they overlap or are out of range', () => {
     const reserved = [
-      { first: 0x8000, last: 2 ** 64 },
-      { first: 0x2000, last: 0x4fff },
-      { first: 0x3000, last: 0x3fff },
-      { first: 0, last: 0x10ff },
+      { first: 0x8000, last: 2 ** 64, type: 'reserved' },
+      { first: 0x2000, last: 0x4fff, type: 'reserved' },
+      { first: 0x3000, last: 0x3fff, type: 'reserved' },
+      { first: 0, last: 0x10ff, type: 'reserved' },
     ];
     const iovas = allocator({ reserved });
     expect(iovas.freeBytes).toBe(3 * PAGE);

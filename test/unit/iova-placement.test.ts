@@ -2,22 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import type { IovaLimits } from '../../lib/iova/limits.js';
 import { type Placement, RELOCATION, shadowRingsIova } from '../../lib/iova/placement.js';
+import { NO_LIMITS } from './iova-support.js';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
-const LIMITS: IovaLimits = {
-  first: 0n,
-  last: 2n ** 64n - 1n,
-  asids: 1,
-  granule: 4096,
-  reserved: [],
-  maxEntries: undefined,
-  deviceMaxEntries: undefined,
-  pinnable: () => undefined,
-};
 
 const place = (size: number, placement: Placement, limits: Partial<IovaLimits> = {}) =>
-  shadowRingsIova([{ gpa: 0, size }], size, 8192, placement, { ...LIMITS, ...limits });
+  shadowRingsIova([{ gpa: 0, size }], size, 8192, placement, { ...NO_LIMITS, ...limits });
 
 describe('the shadow rings', () => {
   it('stand above guest memory, on a large page of their own', () => {
@@ -30,7 +21,7 @@ describe('the shadow rings', () => {
       { gpa: 0, size: GIB },
       { gpa: 4 * GIB, size: 4 * GIB },
     ];
-    expect(shadowRingsIova(guest, 8 * GIB, 8192, 'identity', LIMITS)).toBe(8 * GIB + 2 * MIB);
+    expect(shadowRingsIova(guest, 8 * GIB, 8192, 'identity', NO_LIMITS)).toBe(8 * GIB + 2 * MIB);
   });
 
   it.each(['identity', 'relocated', 'allocated'] as const)('are outside reserved windows, %s', placement => {
@@ -50,13 +41,15 @@ describe('the shadow rings', () => {
       { gpa: 2 * GIB, size: 2 * GIB },
     ];
     const last = BigInt(4 * GIB - 1);
-    expect(shadowRingsIova(guest, 4 * GIB, 8192, 'identity', { ...LIMITS, last })).toBe(GIB);
+    expect(shadowRingsIova(guest, 4 * GIB, 8192, 'identity', { ...NO_LIMITS, last })).toBe(GIB);
     const high = [{ gpa: GIB, size: 3 * GIB }];
-    expect(shadowRingsIova(high, 4 * GIB, 8192, 'identity', { ...LIMITS, last })).toBe(2 * MIB);
+    expect(shadowRingsIova(high, 4 * GIB, 8192, 'identity', { ...NO_LIMITS, last })).toBe(2 * MIB);
   });
 
   it('say so when there is no room', () => {
     const full = { last: BigInt(64 * MIB - 1) };
-    expect(() => place(64 * MIB, 'identity', full)).toThrow(expect.objectContaining({ code: 'ERR_VDPA_ADDRESS' }));
+    const message = expect.stringMatching(/shadow rings have no place.*0x0 to 0x3ffffff/);
+    const refused = expect.objectContaining({ code: 'ERR_VDPA_ADDRESS', message });
+    expect(() => place(64 * MIB, 'identity', full)).toThrow(refused);
   });
 });

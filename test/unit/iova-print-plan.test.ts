@@ -4,6 +4,7 @@ import { AddressSpace } from '../../lib/iova/address-space.js';
 import type { IovaMap } from '../../lib/iova/map.js';
 import { formatPlan, planTotals } from '../../lib/iova/print-plan.js';
 import type { Operation } from '../../lib/uapi/operation.js';
+import { NO_LIMITS } from './iova-support.js';
 
 const GIB = 2 ** 30;
 const unmap = (iova: number, size: number): Operation => ({ op: 'iotlbInvalidate', asid: 1, iova, size });
@@ -41,7 +42,7 @@ describe('a plan in print', () => {
   });
 
   it('says when there is nothing to do, and counts one as one', () => {
-    expect(formatPlan(new AddressSpace(0, { ...LIMITS }).plan([]))).toEqual(['nothing to do']);
+    expect(formatPlan(new AddressSpace(0, { ...NO_LIMITS }).plan([]))).toEqual(['nothing to do']);
     expect(formatPlan([unmap(0, 4096), { op: 'setStatus', status: 0 }])).toEqual([
       'unmap  0x000-0xfff  4 KiB',
       '1 unmap of 4 KiB: 1 system call',
@@ -60,14 +61,3 @@ describe('a plan in print', () => {
     });
   });
 });
-
-const LIMITS = {
-  first: 0n,
-  last: 2n ** 64n - 1n,
-  asids: 1,
-  granule: 4096,
-  reserved: [],
-  maxEntries: undefined,
-  deviceMaxEntries: undefined,
-  pinnable: () => undefined,
-};

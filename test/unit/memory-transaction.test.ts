@@ -119,7 +119,11 @@ describe('a memory transaction', () => {
     expect(addresses(memory.sections)).toEqual([0]);
   });
 
-  it('that cannot be taken back says so, with both reasons', async () => {
+  it('that cannot be taken back says so, with both reasons, and those who can go back do', async () => {
+    const first: MemoryChange[] = [];
+    memory.listen(async change => {
+      first.push(change);
+    });
     let calls = 0;
     memory.listen(() => (calls++ === 0 ? Promise.resolve() : Promise.reject(new Error('stuck'))));
     memory.listen(() => Promise.reject(new Error('no room')));
@@ -127,6 +131,7 @@ describe('a memory transaction', () => {
     transaction.add({ name: 'dimm', gpa: GIB, size: MIB });
     const both = expect.objectContaining({ message: expect.stringMatching(/no room.*stuck/) });
     await expect(transaction.commit()).rejects.toThrow(both);
+    expect(first.map(({ sections }) => addresses(sections))).toEqual([[0, GIB], [0]]);
   });
 
   it('waits for the one before it', async () => {

@@ -18,6 +18,7 @@ import {
   signalEventFd,
   type Topology,
 } from 'vhost-vdpa';
+import { randoms } from './iova-support.js';
 
 const PAGE = 4096;
 const MIB = 2 ** 20;
@@ -307,13 +308,4 @@ export class PluggedGuest {
 
 function pattern(block: number, version: number): number {
   return (Math.imul(version, 2654435761) ^ block) >>> 0;
-}
-
-/** A generator that is the same everywhere (Numerical Recipes). */
-function randoms(seed: number): (below: number) => number {
-  let state = seed;
-  return below => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
 }
