@@ -145,6 +145,14 @@ export class PluggedGuest {
     await transaction.commit();
   }
 
+  /** One new memory in the place of all that was plugged in; while nothing is in flight. */
+  async replaceAll(): Promise<void> {
+    const transaction = this.#memory.begin();
+    for (const { gpa } of this.sections) if (gpa !== 0) transaction.remove(gpa);
+    transaction.add({ name: 'dimm', gpa: WINDOW.base, size: MIB });
+    await transaction.commit();
+  }
+
   /** Keeps requests in flight, and waits until so many more are completed and verified. */
   async work(count: number): Promise<void> {
     const goal = this.completed + count;

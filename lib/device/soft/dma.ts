@@ -2,7 +2,7 @@
 import { hex, RingError } from '../../errors.js';
 import { agree, endOf, type IovaMap } from '../../iova/map.js';
 import { MemoryRegion } from '../../memory/region.js';
-import { findMap, insertMap, type MapTree } from './map-tree.js';
+import { findMap, insertMap, type MapTree, mapsOf } from './map-tree.js';
 
 /** Bytes of one window; a map larger than this is reached through several. */
 const WINDOW = 2 ** 30;
@@ -13,7 +13,8 @@ export class Dma {
   #last: IovaMap | undefined;
   #generation = 0;
   readonly #regions = new Map<number, MemoryRegion>();
-  readonly #windows = new Map<string, Uint8Array>();
+  /** By region, then by number. */
+  readonly #windows = new Map<number, Map<number, Uint8Array>>();
 
   /** The device's own copy of the mappings from now on. */
   setTree(maps: MapTree): void {
@@ -79,20 +80,32 @@ export class Dma {
   #region(id: number): MemoryRegion {
     let region = this.#regions.get(id);
     if (!region) {
+      // Memory comes and goes: what is no longer mapped is given back, at a time that is rare enough to look through all maps.
+      this.#closeUnmapped();
       region = MemoryRegion.open(id);
       this.#regions.set(id, region);
     }
     return region;
   }
 
-  #window(id: number, index: number): Uint8Array {
-    const key = `${id}:${index}`;
-    let window = this.#windows.get(key);
-    if (!window) {
-      const region = this.#region(id);
-      window = new Uint8Array(region.view(index * WINDOW, Math.min(WINDOW, region.size - index * WINDOW)));
-      this.#windows.set(key, window);
+  #closeUnmapped(): void {
+    const mapped = new Set<number>();
+    for (const { region } of mapsOf(this.#maps)) mapped.add(region);
+    for (const [id, region] of this.#regions) {
+      if (mapped.has(id)) continue;
+      region.close();
+      this.#regions.delete(id);
+      this.#windows.delete(id);
     }
+  }
+
+  #window(id: number, index: number): Uint8Array {
+    const known = this.#windows.get(id)?.get(index);
+    if (known) return known;
+    const region = this.#region(id);
+    const window = new Uint8Array(region.view(index * WINDOW, Math.min(WINDOW, region.size - index * WINDOW)));
+    const windows = this.#windows.get(id) ?? new Map<number, Uint8Array>();
+    this.#windows.set(id, windows.set(index, window));
     return window;
   }
 }
